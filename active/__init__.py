@@ -1,0 +1,1 @@
+"""Active learning: train, test, query, label, again."""

@@ -1,0 +1,158 @@
+"""The classifier that is trained anew in each cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
+
+from datamodules.datamodule import Batch
+from pretext.backbone import ResNet18
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "adam": torch.optim.Adam,
+}
+SCHEDULES = ("cosine", "none")
+DROPOUT = 0.5
+CALIBRATION_BINS = 15
+
+
+class Outputs(NamedTuple):
+    """What `predict_step` gives a query, in float32, in the order of the batch's indices."""
+
+    indices: Tensor  # (N,) int64 sample indices
+    logits: Tensor  # (N, C)
+    features: Tensor  # (N, P), the projector's output
+
+
+class Classifier(pl.LightningModule):
+    """ResNet-18, dropout, projector, linear head: the study's classifier.
+
+    Projector and head run in float32, outside autocast: bf16 logits tie and depend on the batch
+    size. Each epoch logs `train/loss`; each check of V logs `val/acc`; `test` gives `test_metrics`.
+
+    Args:
+        projection: width of the projector's output; between it and the head is no nonlinearity.
+
+            `projection` where that is wider (512 - 512 - 512 on Tiny ImageNet).
+        dropout: p = 0.5 on the backbone's output; the study has it only for MC-dropout queries.
+        schedule: `cosine` to 0 over the epochs, stepped each epoch, or `none`.
+        weight_decay: coupled (L2), on all parameters.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int,
+        width: int = 64,
+        stem: int = 3,
+        max_pool: bool = True,
+        projection: int = 128,
+        dropout: bool = False,
+        optimizer: str = "sgd",
+        lr: float = 0.025,
+        weight_decay: float = 3e-4,
+        schedule: str = "cosine",
+    ):
+        super().__init__()
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer!r}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
+        if lr <= 0:
+            raise ValueError(f"lr must be positive, not {lr}")
+        self.save_hyperparameters()
+        self.backbone = ResNet18(channels, width, stem, max_pool)
+        features = self.backbone.out_features
+        self.dropout = nn.Dropout(DROPOUT) if dropout else nn.Identity()
+        self.projector = nn.Sequential(
+            nn.Linear(features, features), nn.ReLU(), nn.Linear(features, projection)
+        )
+        self.head = nn.Linear(projection, num_classes)
+        self.confusion = MulticlassConfusionMatrix(num_classes)
+        self.calibration = MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS)
+        self.test_metrics: dict[str, Any] = {}
+        self._sums: dict[str, Tensor] = {}  # by stage: (sum of a value, number of samples)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> projector's output (N, P) and logits (N, classes), both float32."""
+        pooled = self.backbone(images)
+        with torch.autocast(pooled.device.type, enabled=False):
+            features = self.projector(self.dropout(pooled.float()))
+            return features, self.head(features)
+
+    def _add(self, stage: str, value: Tensor, count: int) -> None:
+        """Adds to a stage's sums, which stay on the device until its epoch ends."""
+        if stage not in self._sums:
+            self._sums[stage] = torch.zeros(2, device=self.device)
+        self._sums[stage] += torch.stack([value, value.new_full((), count)])
+
+    def _mean(self, stage: str) -> Tensor:
+        """The mean over all samples of all ranks; starts the stage anew."""
+        total = self.all_gather(self._sums.pop(stage))
+        assert isinstance(total, Tensor)
+        value, count = total.reshape(-1, 2).sum(dim=0)
+        return value / count
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        loss = F.cross_entropy(self(batch.images)[1], batch.labels)
+        self._add("train", loss.detach() * len(batch.images), len(batch.images))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/loss", self._mean("train"), rank_zero_only=True)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        correct = self(batch.images)[1].argmax(dim=1) == batch.labels
+        self._add("val", correct.sum().float(), len(batch.images))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/acc", self._mean("val"), rank_zero_only=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.confusion.reset()
+        self.calibration.reset()
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        logits = self(batch.images)[1]
+        nll = F.cross_entropy(logits, batch.labels, reduction="sum")
+        self._add("test", nll, len(batch.images))
+        self.confusion.update(logits, batch.labels)
+        self.calibration.update(logits, batch.labels)
+
+    def on_test_epoch_end(self) -> None:
+        """Fills `test_metrics`: acc, nll (nats), ece (15 bins), balanced_acc, acc_per_class."""
+        matrix = self.confusion.compute().cpu().double()
+        support = matrix.sum(dim=1)
+        recall = matrix.diagonal() / support.clamp_min(1)
+        self.test_metrics = {
+            "test/acc": (matrix.trace() / support.sum()).item(),
+            "test/nll": self._mean("test").item(),
+            "test/ece": self.calibration.compute().item(),
+            "test/balanced_acc": recall[support > 0].mean().item(),
+            "test/acc_per_class": recall.tolist(),
+        }
+
+    def predict_step(self, batch: Batch, _: int) -> Outputs:
+        features, logits = self(batch.images)
+        return Outputs(batch.indices, logits, features)
+
+    def configure_optimizers(self) -> Any:
+        settings = self.hparams
+        optimizer = OPTIMIZERS[settings["optimizer"]](
+            self.parameters(),
+            lr=settings["lr"],
+            weight_decay=settings["weight_decay"],
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        if settings["schedule"] == "none":
+            return optimizer
+        epochs = self.trainer.max_epochs
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]

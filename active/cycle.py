@@ -1,0 +1,202 @@
+"""The active-learning loop: query, label, train, test, write; and again from where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.loggers import Logger
+
+from active.classifier import Classifier
+from active.devices import Devices
+from active.display import Display
+from active.folder import RunFolder
+from active.logs import Chosen
+from active.query import Query, Request, Selection, check_finite, check_selection
+from active.training import Training
+from datamodules.datamodule import PoolDataModule
+from datamodules.images import Images
+from datamodules.initial import Candidates, Init
+from datamodules.pools import Pools
+from datamodules.seeds import Seeds
+
+log = logging.getLogger("initial_pools")
+THUMBNAILS = 64
+
+
+@dataclass
+class Run:
+    """One (data, init, query, learner, seed): the objects of a run and its loop.
+
+    Cycle c: the query that cycle c - 1's classifier makes (for cycle 0: the init) chooses what is
+    added, then a fresh classifier is trained and tested on L_c. The row is written last.
+    """
+
+    images: Images
+    pools: Pools
+    datamodule: PoolDataModule
+    seeds: Seeds
+    init: Init
+    query: Query
+    make_classifier: Callable[[], Classifier]
+    training: Training
+    devices: Devices
+    folder: RunFolder
+    loggers: list[Logger]
+    display: Display
+    init_budget: int
+    budget: int
+    warm_start: bool = False
+    keep_all_checkpoints: bool = False
+    _classifier: Classifier | None = None  # of the last complete cycle
+
+    def go(self, done: int, cycles: int) -> None:
+        """Cycles `done` to `cycles`; those before are complete on disk."""
+        for cycle in range(done):
+            self.pools.label(self._stored(cycle)[0])
+        for cycle in range(done, cycles + 1):
+            self.display.start_cycle(cycle)
+            seconds = self._label(cycle)
+            row = self._train(cycle) | {"time/query_s": seconds}
+            self._write(cycle, row)
+
+    def _label(self, cycle: int) -> float:
+        """Adds the cycle's samples to L: those on disk, else newly chosen. Seconds it took."""
+        stored = self.devices.decide(lambda: self.folder.read_selected(cycle))
+        if stored is None:
+            started = time.perf_counter()
+            selection = self._choose(cycle)
+            seconds = time.perf_counter() - started
+            self.devices.decide(lambda: self._write_selection(cycle, selection, seconds))
+            stored = selection.indices, seconds
+        self.pools.label(stored[0])
+        return stored[1]
+
+    def _stored(self, cycle: int) -> tuple[np.ndarray, float]:
+        stored = self.devices.decide(lambda: self.folder.read_selected(cycle))
+        if stored is None:
+            raise self.folder.missing(self.folder.cycle(cycle) / "selected.parquet")
+        return stored
+
+    def _choose(self, cycle: int) -> Selection:
+        if cycle == 0:
+            return choose_initial(self.images, self.pools, self.init, self.init_budget, self.seeds)
+        request = Request(self.budget, cycle, self.seeds)
+        unlabeled, kept = self.pools.unlabeled, None
+        if self.query.needs_pass:
+            classifier = self._previous(cycle)
+            trainer = self.devices.trainer(callbacks=[self.query, self.display])
+            self.datamodule.cycle = cycle
+            trainer.predict(classifier, datamodule=self.datamodule, return_predictions=False)
+            assert self.query.gathered is not None
+            unlabeled, kept = self.query.gathered
+
+        def select() -> Selection:
+            if kept is not None:
+                check_finite(unlabeled, kept, self.images.train.ids)
+            selection = self.query.select(unlabeled, kept, request)
+            check_selection(selection, unlabeled, self.budget)
+            return selection
+
+        return self.devices.decide(select)
+
+    def _previous(self, cycle: int) -> Classifier:
+        """The classifier of the cycle before, from memory or from its checkpoint."""
+        if self._classifier is None:
+            file = self.devices.decide(lambda: self.folder.verify_checkpoint(cycle - 1))
+            self._classifier = Classifier.load_from_checkpoint(
+                file, map_location="cpu", weights_only=True
+            )
+            if self.devices.channels_last:
+                self._classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self._classifier
+
+    def _train(self, cycle: int) -> dict[str, Any]:
+        """Trains on L_c from fresh weights, the same for all arms of a seed, and tests."""
+        warm = self._previous(cycle) if self.warm_start and cycle > 0 else None
+        torch.manual_seed(self.seeds.stream("weights", cycle))
+        classifier = self.make_classifier()
+        if warm is not None:
+            classifier.load_state_dict(warm.state_dict())
+        self._classifier = None
+        self.datamodule.cycle = cycle
+        metrics = self.training.fit(
+            classifier, self.datamodule, self.devices, self.loggers, [self.display]
+        )
+        self._classifier = classifier
+        return {"cycle": cycle, **metrics, **self._describe_pool()}
+
+    def _describe_pool(self) -> dict[str, Any]:
+        labeled = self.pools.labeled
+        assert self.images.train.labels is not None
+        counts = np.bincount(self.images.train.labels[labeled])
+        shares = counts[counts > 0] / counts.sum()
+        return {
+            "pool/labeled": len(labeled),
+            "pool/fraction": len(labeled) / self.pools.total,
+            "pool/classes": len(shares),
+            "pool/entropy": float(-(shares * np.log(shares)).sum()) + 0.0,
+            "pool/validation_labels": len(self.pools.validation),
+        }
+
+    def _write_selection(self, cycle: int, selection: Selection, seconds: float) -> None:
+        ids = [self.images.train.ids[i] for i in selection.indices]
+        self.folder.write_selected(cycle, ids, selection.indices, selection.scores, seconds)
+        shown = selection.indices[:THUMBNAILS]
+        chosen = Chosen(
+            cycle, ids[:THUMBNAILS], self.images.train.take(shown).numpy(), selection.scores,
+            [self._class_name(i) for i in shown],
+        )  # fmt: skip
+        for logger in self.loggers:
+            logger.log_chosen(chosen)  # type: ignore[attr-defined]
+
+    def _class_name(self, index: int) -> str:
+        """An oracle's answer: only for what has just been labeled."""
+        labels, classes = self.images.train.labels, self.images.classes
+        return classes[labels[index]] if labels is not None and classes else ""
+
+    def _write(self, cycle: int, row: dict[str, Any]) -> None:
+        """Checkpoint first, then the row that makes the cycle complete."""
+        assert self._classifier is not None
+        saver = self.devices.trainer()
+        saver.strategy.connect(self._classifier)
+        self.devices.decide(
+            lambda: self.folder.write_checkpoint(
+                cycle, lambda path: saver.save_checkpoint(path, weights_only=True)
+            )
+        )
+        self.devices.decide(lambda: self._finish_cycle(cycle, row))
+
+    def _finish_cycle(self, cycle: int, row: dict[str, Any]) -> None:
+        self.folder.append(row)
+        if cycle > 0 and not self.keep_all_checkpoints:
+            self.folder.drop_checkpoint(cycle - 1)
+        for logger in self.loggers:
+            logger.log_cycle(row, self.images.classes or ())  # type: ignore[attr-defined]
+        self.display.end_cycle(row)
+
+
+def choose_initial(
+    images: Images, pools: Pools, init: Init, budget: int, seeds: Seeds
+) -> Selection:
+    """The initial pool: exactly `budget` distinct samples outside V."""
+    labels = images.train.labels if init.needs_labels else None
+    candidates = Candidates(pools.unlabeled, labels, len(images.classes or ()))
+    indices = init(candidates, budget, seeds.stream("init"))
+    selection = Selection(indices, np.full(len(indices), np.nan))
+    check_selection(selection, candidates.indices, budget)
+    return selection
+
+
+def write_label_list(folder: Path, ids: list[str]) -> Path:
+    """`label_first.csv`: the files to label first, in order."""
+    file = folder / "label_first.csv"
+    lines = ["rank,id", *(f'{rank},"{name}"' for rank, name in enumerate(ids))]
+    file.write_text("\n".join(lines) + "\n")
+    return file

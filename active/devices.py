@@ -1,0 +1,183 @@
+"""Trainers of one run, on one device or on many, and what only rank zero decides."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import platform
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch.utils.data import DataLoader
+
+from datamodules.errors import UserError
+
+Result = TypeVar("Result")
+FULL = "32-true"
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+# The loaders here do no work: batches are made on the device, so Lightning's advice is beside it.
+warnings.filterwarnings("ignore", ".*does not have many workers.*")
+warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
+warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+warnings.filterwarnings("ignore", ".*`IterableDataset` has `__len__` defined.*")
+warnings.filterwarnings("ignore", ".*Total length of `.*` across ranks is zero.*")
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+
+class Devices:
+    """Makes the Trainers of a run, all with the same devices, strategy and precision.
+
+    Args:
+        precision: `auto` takes `fast_precision` where the hardware has bf16 arithmetic.
+        threads: CPU threads; None leaves PyTorch's choice.
+        compile: torch.compile the module before training.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: str = "auto",
+        devices: int = 1,
+        num_nodes: int = 1,
+        strategy: str = "auto",
+        precision: str = "auto",
+        fast_precision: str = FULL,
+        threads: int | None = None,
+        deterministic: bool = True,
+        compile: bool = False,
+        sync_batchnorm: bool = True,
+        timeout_hours: float = 12,
+    ):
+        if threads is not None:
+            if threads < 1:
+                raise UserError(f"trainer.threads must be at least 1, not {threads}")
+            torch.set_num_threads(threads)
+        if deterministic:
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        self.deterministic, self.compile = deterministic, compile
+        timeout = datetime.timedelta(hours=timeout_hours)
+        self._arguments: dict[str, Any] = {
+            "accelerator": accelerator,
+            "devices": devices,
+            "num_nodes": num_nodes,
+            "strategy": lambda: DDPStrategy(timeout=timeout) if strategy == "ddp" else strategy,
+            "deterministic": deterministic,
+        }
+        try:
+            probe = self._probe()
+        except (pl.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as e:
+            raise UserError(f"trainer: {str(e).splitlines()[0]}") from e
+        self.kind: str = probe.strategy.root_device.type
+        self.world_size: int = probe.world_size
+        self.precision = fast_precision if precision == "auto" else precision
+        if precision == "auto" and fast_precision != FULL and not has_bf16(self.kind):
+            self.precision = FULL
+        self._arguments["precision"] = self.precision
+        if sync_batchnorm and self.world_size > 1 and self.kind == "cuda":
+            self._arguments["sync_batchnorm"] = True
+        try:
+            self._strategy: Strategy = self._probe().strategy
+        except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
+            raise UserError(f"trainer.precision: {str(error).splitlines()[0]}") from error
+
+    def _probe(self) -> pl.Trainer:
+        return self.trainer()
+
+    @property
+    def channels_last(self) -> bool:
+        """The layout that convolutions in half precision want."""
+        return self.precision != FULL
+
+    def trainer(self, **arguments: Any) -> pl.Trainer:
+        """A Trainer for one stage; nothing is logged, saved or shown unless asked for."""
+        settings: dict[str, Any] = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,  # ours know the run's seed
+        }
+        shared = {**self._arguments, "strategy": self._arguments["strategy"]()}
+        return pl.Trainer(**(settings | shared | arguments))
+
+    def start(self) -> None:
+        """Brings all ranks up, before anything is decided or written; nothing on one device."""
+        if self.world_size > 1:
+            trainer = self.trainer()
+            trainer.predict(_Hello(), DataLoader([0]), return_predictions=False)
+            self._strategy = trainer.strategy
+
+    @property
+    def is_zero(self) -> bool:
+        return self._strategy.is_global_zero
+
+    def decide(self, function: Callable[[], Result]) -> Result:
+        """The result of `function`, run on rank zero alone; its error is everyone's error."""
+        if self.world_size == 1:
+            return function()
+        answer: Any = None
+        if self.is_zero:
+            try:
+                answer = (function(), None)
+            except Exception as error:
+                answer = (None, error)
+        result, error = self._strategy.broadcast(answer)
+        if error is not None:
+            raise error
+        return result
+
+    def first(self, function: Callable[[], Result]) -> Result:
+        """`function` on all ranks, rank zero first: the others find what it has written."""
+        if self.world_size == 1:
+            return function()
+        mine = None
+
+        def run() -> None:
+            nonlocal mine
+            mine = function()
+
+        self.decide(run)
+        return mine if self.is_zero and mine is not None else function()
+
+    def environment(self) -> dict[str, Any]:
+        """What besides the settings can change a number."""
+        return {
+            "device": self.kind,
+            "world_size": self.world_size,
+            "precision": self.precision,
+            "threads": torch.get_num_threads() if self.kind == "cpu" else None,
+            "torch": str(torch.__version__),
+        }
+
+
+class _Hello(pl.LightningModule):
+    def predict_step(self, batch: Any, _: int) -> None:
+        return None
+
+
+def has_bf16(kind: str) -> bool:
+    """Whether bf16 is fast here: on most GPUs, and on CPUs with instructions for it."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpuinfo = Path("/proc/cpuinfo")
+    if kind != "cpu" or not cpuinfo.is_file():
+        return False
+    line = next((x for x in cpuinfo.read_text().splitlines() if x.startswith("flags")), "")
+    return bool(BF16_FLAGS & set(line.split()))
+
+
+def hardware(kind: str) -> str:
+    """The name of the device, for records."""
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
+    return name or platform.processor() or platform.machine()

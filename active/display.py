@@ -1,0 +1,116 @@
+"""What a person sees while a run goes on, and the table at its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from active.plan import TRAIN_WEIGHT, CyclePlan, duration
+
+log = logging.getLogger("initial_pools")
+EVERY = 1.0  # seconds between refreshes: reading the loss waits for the device
+
+
+class Display(pl.Callback):
+    """Cycle, epoch, loss, accuracy and time left, at most once a second; lines without a terminal."""
+
+    def __init__(self, plans: list[CyclePlan], max_epochs: int, done: int = 0):
+        self.console = Console()
+        self.plans, self.max_epochs = plans, max_epochs
+        self.total = sum(plan.weight for plan in plans[done:])
+        self.work, self.cycle, self.shown = 0.0, done, 0.0
+        self.started = time.monotonic()
+        self._text = ""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            console=self.console,
+            transient=True,
+            auto_refresh=False,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=max(self.total, 1))
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start_cycle(self, cycle: int) -> None:
+        self.cycle = cycle
+        self.work = float(sum(p.weight for p in self.plans[:cycle])) - (
+            sum(p.weight for p in self.plans) - self.total
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.work += TRAIN_WEIGHT * self.plans[self.cycle].labeled / trainer.num_training_batches
+        self._refresh(trainer, "train")
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._refresh(trainer, "validate")
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._refresh(trainer, "test")
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._refresh(trainer, "query")
+
+    def _refresh(self, trainer: pl.Trainer, stage: str) -> None:
+        now = time.monotonic()
+        if self._progress.disable or now - self.shown < EVERY:
+            return
+        self.shown = now
+        if stage == "train":
+            metrics = trainer.callback_metrics
+            values = [f"{k} {float(metrics[k]):.4g}" for k in ("train/loss", "val/acc") if k in metrics]
+            self._text = f"epoch {trainer.current_epoch + 1}/{self.max_epochs}  {'  '.join(values)}"
+        left = (now - self.started) * (self.total / self.work - 1) if self.work else 0.0
+        text = f"cycle {self.cycle}/{len(self.plans) - 1}  {stage}  {self._text}"
+        if left:
+            text += f"  {duration(left)} left"
+        self._progress.update(self._task, description=text, completed=self.work)
+        self._progress.refresh()
+
+    def end_cycle(self, row: dict[str, Any]) -> None:
+        log.info(
+            "cycle %d/%d: %d labeled, test/acc %.4f (last epoch %.4f), train %s, query %s",
+            row["cycle"], len(self.plans) - 1, row["pool/labeled"], row["test/acc"],
+            row["test/acc_last"], duration(row["time/train_s"]), duration(row["time/query_s"]),
+        )  # fmt: skip
+
+
+COLUMNS = {
+    "cycle": ("cycle", "d"),
+    "pool/labeled": ("labeled", "d"),
+    "test/acc": ("test acc", ".4f"),
+    "test/acc_last": ("last", ".4f"),
+    "test/balanced_acc": ("balanced", ".4f"),
+    "test/nll": ("nll", ".3f"),
+    "test/ece": ("ece", ".3f"),
+    "val/acc": ("val acc", ".4f"),
+    "time/train_s": ("train s", ".1f"),
+    "time/query_s": ("query s", ".2f"),
+}
+
+
+def cycles_table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """The table of cycles that a run ends with."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for head, _ in COLUMNS.values():
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        cells = (
+            "-" if row[key] is None else format(row[key], spec)
+            for key, (_, spec) in COLUMNS.items()
+        )
+        table.add_row(*cells)
+    return table

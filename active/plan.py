@@ -1,0 +1,106 @@
+"""How much work a run is: image passes, and seconds on this hardware."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from active.classifier import Classifier
+from active.devices import Devices
+
+# A training step passes forward once and backward twice as much.
+TRAIN_WEIGHT = 3
+
+
+@dataclass(frozen=True)
+class CyclePlan:
+    """Image passes of one cycle; a training pass is forward and backward."""
+
+    labeled: int
+    train: int
+    evaluate: int  # V and the test part
+    query: int  # the pass over U before this cycle's labels
+
+    @property
+    def weight(self) -> int:
+        """In units of one image forward."""
+        return TRAIN_WEIGHT * self.train + self.evaluate + self.query
+
+
+def plan_cycles(
+    *,
+    train_size: int,
+    test_size: int,
+    validation: int,
+    init_budget: int,
+    budget: int,
+    cycles: int,
+    max_epochs: int,
+    val_checks: int,
+    query_needs_pass: bool,
+) -> list[CyclePlan]:
+    """What each cycle of a run passes through the network.
+
+    The test part is counted twice: for the best-validation weights and for the last.
+    """
+    plans = []
+    for cycle in range(cycles + 1):
+        labeled = init_budget + cycle * budget
+        unlabeled = train_size - validation - labeled + budget
+        plans.append(
+            CyclePlan(
+                labeled=labeled,
+                train=labeled * max_epochs,
+                evaluate=validation * min(val_checks, max_epochs) + 2 * test_size,
+                query=unlabeled if query_needs_pass and cycle > 0 else 0,
+            )
+        )
+    return plans
+
+
+def measure(
+    classifier: Classifier, devices: Devices, shape: tuple[int, int, int], batch_size: int
+) -> tuple[float, float]:
+    """Seconds an image in training and in a forward pass, measured here on random images."""
+    device = torch.device(devices.kind)
+    classifier = classifier.to(device)
+    images = torch.randn(batch_size, *shape, device=device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    if devices.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+        classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    half = torch.float16 if devices.precision.startswith("16") else torch.bfloat16
+    mixed = torch.autocast(device.type, half, enabled=devices.precision.endswith("mixed"))
+
+    def train() -> None:
+        with mixed:
+            loss = F.cross_entropy(classifier(images)[1], labels)
+        loss.backward()
+
+    def forward() -> None:
+        with torch.inference_mode(), mixed:
+            classifier(images)
+
+    return _seconds(train, device) / batch_size, _seconds(forward, device) / batch_size
+
+
+def _seconds(step, device: torch.device, steps: int = 5) -> float:  # type: ignore[no-untyped-def]
+    best = float("inf")
+    for _ in range(steps):
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `17 min`, `3.5 h` or `12 d`."""
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

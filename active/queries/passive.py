@@ -1,0 +1,24 @@
+"""Passive learning."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from active.query import Query, Request, Selection
+from datamodules.draws import random_order
+
+
+class Random(Query):
+    """Ranks by one random priority for each (seed, sample), shared by all cycles and inits.
+
+    Passive arms of a seed so share most of their picks, which makes their differences smaller. The
+    study's code drew anew, from the same seed, at every cycle.
+    """
+
+    needs_pass: ClassVar[bool] = False
+
+    def select(self, indices: np.ndarray, kept: np.ndarray | None, request: Request) -> Selection:
+        chosen = random_order(request.seeds.stream("query"), indices)[: request.budget]
+        return Selection(chosen, np.full(len(chosen), np.nan))

@@ -1,0 +1,160 @@
+"""One cycle's training: when V is looked at, which weights are kept, what the test says."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+
+from active.classifier import Classifier
+from active.devices import Devices
+from datamodules.datamodule import PoolDataModule
+
+
+def check_epochs(max_epochs: int, checks: int) -> set[int]:
+    """Epochs (from 0) after which V is evaluated: evenly spaced, the last among them.
+
+    >>> sorted(check_epochs(100, 10))
+    [9, 19, 29, 39, 49, 59, 69, 79, 89, 99]
+    >>> sorted(check_epochs(3, 10))
+    [0, 1, 2]
+    """
+    checks = min(checks, max_epochs)
+    return {-(-max_epochs * i // checks) - 1 for i in range(1, checks + 1)}
+
+
+class ValidationChecks(pl.Callback):
+    """Evaluates V at `check_epochs`; Lightning alone knows only every n-th epoch."""
+
+    def __init__(self, max_epochs: int, checks: int):
+        self.epochs, self.never = check_epochs(max_epochs, checks), max_epochs + 1
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        due = trainer.current_epoch in self.epochs
+        trainer.check_val_every_n_epoch = 1 if due else self.never
+
+
+class BestWeights(pl.Callback):
+    """Copies the weights at the highest `val/acc`, the first of equally good epochs.
+
+    A copy into tensors of its own, on the device: the study's code kept a reference to the live
+    weights, which later epochs overwrote, so that its "best" checkpoint held the last ones.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: int | None = None
+        self.accuracy = -1.0
+        self._live: list[Tensor] = []
+        self._kept: list[Tensor] = []
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        accuracy = float(trainer.callback_metrics["val/acc"])
+        if not accuracy > self.accuracy:
+            return
+        if not self._kept:
+            self._live = list(pl_module.state_dict().values())
+            self._kept = [torch.empty_like(tensor) for tensor in self._live]
+        with torch.no_grad():
+            torch._foreach_copy_(self._kept, self._live)
+        self.accuracy, self.epoch = accuracy, trainer.current_epoch
+
+    def restore(self, module: pl.LightningModule) -> None:
+        """Puts the kept weights back, wherever Lightning has moved the module since."""
+        with torch.no_grad():
+            for live, kept in zip(module.state_dict().values(), self._kept, strict=True):
+                live.copy_(kept)
+
+
+class RunningEpoch(pl.Callback):
+    """Logs curves against the running epoch over all cycles, with the cycle beside it."""
+
+    def __init__(self, cycle: int, max_epochs: int):
+        self.cycle, self.offset = cycle, cycle * max_epochs
+
+    def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        running = float(self.offset + trainer.current_epoch + 1)
+        values = {"cycle": float(self.cycle), "epoch": running, "step": running}
+        module.log_dict(values, on_step=False, on_epoch=True, rank_zero_only=True, batch_size=1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._log(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._log(trainer, pl_module)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a classifier is trained in each cycle."""
+
+    max_epochs: int
+    val_checks: int
+
+    def __post_init__(self) -> None:
+        if self.max_epochs < 1:
+            raise ValueError(f"max_epochs must be at least 1, not {self.max_epochs}")
+        if self.val_checks < 1:
+            raise ValueError(f"val_checks must be at least 1, not {self.val_checks}")
+
+    def fit(
+        self,
+        classifier: Classifier,
+        datamodule: PoolDataModule,
+        devices: Devices,
+        loggers: list[Logger],
+        callbacks: list[pl.Callback],
+    ) -> dict[str, Any]:
+        """Trains on L, restores the best-validation weights and tests; the row's numbers.
+
+        `test/acc` belongs to the restored weights, `test/acc_last` to those of the last epoch;
+        without V both are the last.
+        """
+        validated = len(datamodule.pools.validation) > 0
+        best = BestWeights()
+        if devices.channels_last:
+            classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if devices.compile:
+            classifier.backbone.compile()
+        trainer = devices.trainer(
+            max_epochs=self.max_epochs,
+            logger=loggers or False,
+            limit_val_batches=None if validated else 0,
+            callbacks=[
+                *callbacks,
+                ValidationChecks(self.max_epochs, self.val_checks),
+                RunningEpoch(datamodule.cycle, self.max_epochs),
+                *([best] if validated else []),
+            ],
+        )
+        started = time.perf_counter()
+        trainer.fit(classifier, datamodule=datamodule)
+        seconds = time.perf_counter() - started
+        last = self._test(classifier, datamodule, devices, callbacks)
+        metrics = last
+        if best.epoch is not None and best.epoch != self.max_epochs - 1:
+            best.restore(classifier)
+            metrics = self._test(classifier, datamodule, devices, callbacks)
+        return {
+            **metrics,
+            "test/acc_last": last["test/acc"],
+            "val/acc": best.accuracy if validated else None,
+            "epoch_best": best.epoch if validated else self.max_epochs - 1,
+            "train/loss": float(trainer.callback_metrics["train/loss"]),
+            "time/train_s": seconds,
+        }
+
+    def _test(
+        self,
+        classifier: Classifier,
+        datamodule: PoolDataModule,
+        devices: Devices,
+        callbacks: list[pl.Callback],
+    ) -> dict[str, Any]:
+        trainer = devices.trainer(callbacks=list(callbacks))
+        trainer.test(classifier, datamodule=datamodule, verbose=False)
+        return dict(classifier.test_metrics)

@@ -1,0 +1,1 @@
+"""Configuration: YAML groups, their schemas, and plain flags in front of Hydra."""

@@ -1,0 +1,103 @@
+"""Composing configurations: groups and their options, one job's config, objects from nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from conf.schema import register
+from datamodules.errors import UserError
+
+ROOT = Path(__file__).parent
+register()
+OmegaConf.register_new_resolver("stem_for", lambda size: 7 if size > 64 else 3, replace=True)
+
+
+@cache
+def groups() -> dict[str, list[str]]:
+    """Every group with its options; files that begin with an underscore are not options."""
+    return {
+        folder.name: sorted(f.stem for f in folder.glob("*.yaml") if not f.stem.startswith("_"))
+        for folder in sorted(ROOT.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+
+
+@contextmanager
+def composer() -> Iterator[None]:
+    """Makes `compose_config` usable outside a Hydra job, and inside one as well."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def compose_config(program: str, overrides: list[str]) -> DictConfig:
+    """The composed config of one job; a bad value is a UserError that names its setting."""
+    try:
+        return compose(program, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_plain(error)) from error
+
+
+def _plain(error: BaseException) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
+    return f"{key}: {lines[0]}" if key else lines[0]
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys -> values of a nested plain container; lists are values."""
+    if not isinstance(node, dict) or not node:
+        return {prefix: node} if prefix else {}
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain Python with interpolations resolved."""
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(_plain(error)) from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items() if key != "hydra"}
+
+
+def typed(config: DictConfig) -> Any:
+    """The config as an object of its schema's dataclass."""
+    with open_dict(config):
+        config.pop("hydra", None)
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(_plain(error)) from error
+
+
+def build(node: dict[str, Any], **extra: Any) -> Any:
+    """The object that a node's `_target_` names; the only place that instantiates.
+
+    A constructor's ValueError, its way to refuse an argument, becomes the user's sentence.
+    """
+    from hydra.utils import instantiate
+
+    factory = instantiate(node, _partial_=True)
+    try:
+        return factory(**extra)
+    except ValueError as error:
+        raise UserError(f"{node['_target_'].rsplit('.', 1)[-1]}: {error}") from error

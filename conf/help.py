@@ -1,0 +1,112 @@
+"""The help page, made from the YAML files themselves: first comments, defaults, side comments."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import Any
+
+from conf.compose import ROOT, compose_config, composer, flatten, groups
+
+EXAMPLES = {
+    "active": """\
+  python active/run.py                                          a first look, on embedded digits
+  python active/run.py --init random --query entropy --data mnist --seed 3
+  python active/run.py --data cifar10 --query margin --trainer.max_epochs 5
+  python active/run.py --data mnist --query entropy,margin --seed 0,1,2 -m      a grid of six runs
+  python active/run.py --data folder --data.root my_images --budget 100
+  python active/run.py --data cifar10 --query entropy --dry-run           how long would it take?
+  python active/run.py --experiment quick && python active/report.py --experiment quick""",
+    "report": """\
+  python active/report.py                                       runs made without --experiment
+  python active/report.py --experiment quick""",
+}
+SCRIPTS = {"active": "active/run.py", "report": "active/report.py"}
+FLAGS = {
+    "active": """\
+  --dry-run            say what would be done and how long it would take; write nothing
+  -m                   a grid: comma lists are all combined
+  --cfg job            print the resolved config and stop
+  --help               this page""",
+    "report": """\
+  --help               this page""",
+}
+LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):[^#]*(#\s*(?P<comment>.*))?$")
+
+
+def help_text(program: str) -> str:
+    """Purpose, examples, every group with its options, every setting with its default."""
+    page = [
+        _purpose(f"{program}.yaml"),
+        f"usage: python {SCRIPTS[program]} [--GROUP OPTION ...] [--SETTING VALUE ...]",
+        "examples:\n" + EXAMPLES[program],
+        "flags:\n" + FLAGS[program],
+    ]
+    with composer():
+        config = compose_config(program, [])
+    if program == "active":
+        page.append("groups:\n" + "\n".join(_group(name) for name in groups()))
+        config_text = "settings (with --data digits; each data set brings its own budgets):\n"
+    else:
+        config_text = "settings:\n"
+    page.append(config_text + "\n".join(_settings(program, config)))
+    return "\n\n".join(page)
+
+
+def _purpose(file: str) -> str:
+    """The comment that a YAML file begins with, without Hydra's package line."""
+    lines = []
+    for line in (ROOT / file).read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        if "@package" not in line:
+            lines.append(line.lstrip("# "))
+    return " ".join(lines)
+
+
+def _group(name: str) -> str:
+    default = {"data": "digits", "logger": "csv,wandb", "learner": "resnet18"}
+    chosen = default.get(name, {"trainer": "default", "experiment": ""}.get(name, "random"))
+    head = f"  --{name}" + (f"  (default {chosen})" if chosen else "")
+    options = [
+        f"    {option:<17}  {_first_sentence(_purpose(f'{name}/{option}.yaml'))}"
+        for option in groups()[name]
+    ]
+    return "\n".join([head, *options])
+
+
+def _first_sentence(text: str) -> str:
+    return textwrap.shorten(re.split(r"(?<=\w{2})[.] |  ", text)[0].rstrip("."), 96)
+
+
+def _settings(program: str, config: Any) -> list[str]:
+    from omegaconf import OmegaConf
+
+    values = flatten(OmegaConf.to_container(config, resolve=True))
+    comments = _comments(f"{program}.yaml", "")
+    if program == "active":
+        files = {"data": "digits", "learner": "resnet18", "trainer": "default"}
+        for group, option in files.items():
+            comments |= _comments(f"{group}/{option}.yaml", f"{group}.")
+        comments |= _comments("logger/wandb.yaml", "logger.")
+    lines = []
+    for key, value in values.items():
+        if "_target_" in key or key.startswith("data.source"):
+            continue
+        shown = "null" if value is None else str(value).lower() if value in (True, False) and isinstance(value, bool) else str(value)
+        lines.append(f"  --{key:<28} {shown:<12} {comments.get(key, '')}".rstrip())
+    return lines
+
+
+def _comments(file: str, prefix: str) -> dict[str, str]:
+    """Side comments of a YAML file by dotted key."""
+    comments, stack = {}, []
+    for line in (ROOT / file).read_text().splitlines():
+        match = LINE.match(line)
+        if not match:
+            continue
+        depth = len(match["indent"]) // 2
+        stack = [*stack[:depth], match["key"]]
+        if match["comment"]:
+            comments[prefix + ".".join(stack)] = match["comment"]
+    return comments

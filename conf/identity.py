@@ -1,0 +1,94 @@
+"""What a run is called: its folder names every setting that makes it differ from another run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from conf.compose import flatten
+
+# Settings that change no result: where things lie, how they are shown and how they are loaded.
+VOLATILE = (
+    "runs_dir", "artifacts_dir", "dry_run", "cycles", "logger", "data.root", "data.in_memory",
+    "data.workers", "data.source.root", "data.cycles", "trainer.timeout_hours",
+    "trainer.keep_checkpoints", "trainer.num_nodes",
+)  # fmt: skip
+# Settings that only pass values on to others, which are named themselves.
+PASSED_ON = ("data.recipe", "data.source", "data.init_budget", "data.budget")
+
+
+@dataclass(frozen=True)
+class RunName:
+    """`runs/<experiment>/<data>/<init>/<query>/<learner>/seed<k>`, part by part."""
+
+    experiment: str = ""
+    data: str = ""
+    init: str = ""
+    query: str = ""
+    learner: str = ""
+    seed: str = ""
+
+    @property
+    def path(self) -> str:
+        return "/".join((self.experiment, *self.arm, self.seed))
+
+    @property
+    def arm(self) -> tuple[str, str, str, str]:
+        return self.data, self.init, self.query, self.learner
+
+
+def is_volatile(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in VOLATILE)
+
+
+def name_run(
+    choices: dict[str, str], config: dict[str, Any], baseline: dict[str, Any]
+) -> RunName:
+    """The name of a run, from its config and that of its options without any further setting.
+
+    The number of cycles is no part of it, so that more cycles extend a finished run; devices and
+    precision, like other settings of the trainer that change numbers, belong to the learner's part.
+    """
+    values, defaults = flatten(config), flatten(baseline)
+    changed = {
+        key: value
+        for key, value in values.items()
+        if value != defaults.get(key) and not is_volatile(key)
+        and not any(key.startswith(name) for name in PASSED_ON)
+    }  # fmt: skip
+
+    def part(option: str, *prefixes: str) -> str:
+        words = [option]
+        for prefix in prefixes:
+            own = ((k.removeprefix(prefix), v) for k, v in changed.items() if k.startswith(prefix))
+            words += [_word(key, value) for key, value in own]
+        return "-".join(words)
+
+    budgets = ""
+    if "init_budget" in changed or "budget" in changed:
+        budgets = f"-{_text(values['init_budget'])}+{_text(values['budget'])}"
+    data = choices["data"]
+    if data == "folder":
+        data += "-" + _text(str(values["data.root"]).rstrip("/").rsplit("/", 1)[-1])
+    return RunName(
+        experiment=choices.get("experiment") or "single",
+        data=part(data, "data.") + budgets,
+        init=part(choices["init"], "init."),
+        query=part(choices["query"], "query."),
+        learner=part(choices["learner"], "learner.", "trainer."),
+        seed=part(f"seed{values['seed']}", "seeds."),
+    )
+
+
+def _word(key: str, value: Any) -> str:
+    name = key.replace(".", "_")
+    if isinstance(value, bool):
+        return name if value else f"no_{name}"
+    return name + _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and value == int(value):
+        value = int(value)
+    return re.sub(r"[^A-Za-z0-9._+]+", "_", str(value)).strip("_") or "_"

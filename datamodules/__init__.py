@@ -1,0 +1,1 @@
+"""Images, and which of them are labeled."""

@@ -1,0 +1,46 @@
+"""The one exception for what a user can get wrong."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake that the user can mend, told in one plain sentence without a traceback."""
+
+
+def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
+    """`unknown query 'entropi': did you mean 'entropy'? Allowed: ...` with the nearest match.
+
+    >>> print(unknown("query", "margn", ["entropy", "margin"]))
+    unknown query 'margn': did you mean 'margin'? Allowed: entropy, margin
+    """
+    names = sorted(allowed)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return UserError(f"unknown {what} {name!r}{hint} Allowed: {', '.join(names)}")
+
+
+_OS_CAUSES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission was denied",
+    errno.EPERM: "permission was denied",
+}
+
+
+def describe_os_error(error: OSError) -> str | None:
+    """A sentence for the failures of a disk that a user can mend, None for any other.
+
+    Everything that was complete before the failure stays; the same command goes on from there.
+    """
+    if error.errno not in _OS_CAUSES:
+        return None
+    where = f" at {error.filename}" if error.filename else ""
+    return (
+        f"could not write: {_OS_CAUSES[error.errno]}{where}; "
+        "nothing finished is lost, and the same command goes on from there"
+    )

@@ -1,0 +1,191 @@
+"""Decoded images: cached once, memory-mapped, shared by all processes; or streamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from datamodules.errors import UserError
+from datamodules.folders import FileDecoder, decode_all
+from datamodules.sources import Decoder, Opened, Raw, Source
+
+CHUNK = 4096  # images copied into the cache at a time
+
+
+@dataclass(frozen=True)
+class Part:
+    """The train or the test part: names, labels, and pixels in memory or a decoder.
+
+    `pixels` is an (N, C, H, W) uint8 tensor over the memory-mapped cache; it is None when images
+    are streamed, and `decoder` then reads them, batch by batch, in the loader's workers.
+    """
+
+    ids: list[str]
+    labels: np.ndarray | None
+    shape: tuple[int, int, int]
+    pixels: Tensor | None
+    decoder: Decoder | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, positions: np.ndarray) -> Tensor:
+        """(n, C, H, W) uint8 images at `positions`, wherever they are kept."""
+        if self.pixels is not None:
+            return self.pixels[torch.from_numpy(np.asarray(positions, dtype=np.int64))]
+        assert self.decoder is not None
+        return torch.from_numpy(self.decoder(np.asarray(positions)))
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set, ready for use. `test` and `classes` are None where there are no labels."""
+
+    name: str
+    train: Part
+    test: Part | None
+    classes: tuple[str, ...] | None
+    fingerprint: str
+
+
+class MemmapDecoder:
+    """Reads batches from a cached array; opened once in each process that uses it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._array: np.ndarray | None = None
+        self.shape = cast(tuple[int, int, int], np.load(path, mmap_mode="r").shape[1:])
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        if self._array is None:
+            self._array = np.load(self.path, mmap_mode="r")
+        return self._array[positions]
+
+    def subset(self, keep: np.ndarray) -> Decoder:
+        raise NotImplementedError("a cached part is cut before it is cached")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}
+
+
+def load_images(
+    source: Source, artifacts_dir: Path, in_memory: bool = True, write: bool = True
+) -> Images:
+    """Images of `source`, from its cache under `artifacts_dir`, which is made where missing.
+
+    Args:
+        in_memory: False streams: files are decoded, or cached arrays read, in loader workers.
+        write: False makes no cache (a dry run); pixels may then be missing.
+
+    Raises:
+        UserError: the data are absent or broken, with every unreadable file named.
+    """
+    keep_pixels = in_memory or not source.from_files
+    digest = hashlib.sha256(source.cache_key().encode()).hexdigest()[:12]
+    kind = "images" if keep_pixels else "files"
+    folder = Path(artifacts_dir) / source.name / f"{kind}-{digest}"
+    if not (folder / "record.json").is_file():
+        opened = source.open()
+        if not write:
+            return _unwritten(source, opened)
+        _write_cache(folder, source, opened, keep_pixels)
+    return _read_cache(folder, source, in_memory, keep_pixels)
+
+
+def _unwritten(source: Source, opened: Opened) -> Images:
+    def part(raw: Raw) -> Part:
+        return Part(raw.ids, raw.labels, raw.decoder.shape, None, raw.decoder)
+
+    test = part(opened.test) if opened.test is not None else None
+    return Images(source.name, part(opened.train), test, opened.classes, source.fingerprint())
+
+
+def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool) -> None:
+    """Written beside its place and renamed into it: a cache is never there by half."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        parts = {"train": opened.train, "test": opened.test}
+        present = {name: raw for name, raw in parts.items() if raw is not None}
+        for name, raw in present.items():
+            _write_part(scratch, name, raw, keep_pixels)
+        record = {
+            "source": source.fingerprint(),
+            "classes": opened.classes,
+            "parts": list(present),
+            "shape": opened.train.decoder.shape,
+            "roots": {n: _files(raw) for n, raw in present.items()} if not keep_pixels else None,
+        }
+        (scratch / "record.json").write_text(json.dumps(record))
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if not (folder / "record.json").is_file():  # another process was first: use its cache
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> None:
+    out = None
+    if keep_pixels:
+        shape = (len(raw.ids), *raw.decoder.shape)
+        out = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape)
+    if isinstance(raw.decoder, FileDecoder):
+        decode_all(raw.decoder, out)
+    elif out is not None:
+        for start in range(0, len(raw.ids), CHUNK):
+            stop = min(start + CHUNK, len(raw.ids))
+            out[start:stop] = raw.decoder(np.arange(start, stop))
+    columns: dict[str, Any] = {"id": raw.ids}
+    if raw.labels is not None:
+        columns["label"] = raw.labels
+    pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+
+
+def _files(raw: Raw) -> list[str]:
+    assert isinstance(raw.decoder, FileDecoder)
+    return [str(path.resolve()) for path in raw.decoder.paths]
+
+
+def _read_cache(folder: Path, source: Source, in_memory: bool, keep_pixels: bool) -> Images:
+    try:
+        record = json.loads((folder / "record.json").read_text())
+        shape = tuple(record["shape"])
+        parts = {name: _read_part(folder, name, record, in_memory) for name in record["parts"]}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"the image cache {folder} is damaged ({error}); delete it") from error
+    assert all(part.shape == shape for part in parts.values())
+    classes = tuple(record["classes"]) if record["classes"] else None
+    return Images(source.name, parts["train"], parts.get("test"), classes, record["source"])
+
+
+def _read_part(folder: Path, name: str, record: dict[str, Any], in_memory: bool) -> Part:
+    table = pq.read_table(folder / f"{name}.parquet")
+    ids = table["id"].to_pylist()
+    labels = np.array(table["label"]) if "label" in table.column_names else None
+    channels, height, width = record["shape"]
+    pixels: Tensor | None = None
+    decoder: Decoder | None = None
+    if record["roots"] is not None:
+        paths = [Path(path) for path in record["roots"][name]]
+        decoder = FileDecoder(paths, channels, height)
+    elif in_memory:
+        # Copy-on-write mode: torch wants writable memory, the pages stay shared while none writes.
+        pixels = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+    else:
+        decoder = MemmapDecoder(folder / f"{name}.npy")
+    return Part(ids, labels, (channels, height, width), pixels, decoder)

@@ -1,0 +1,99 @@
+"""Initial pools: which samples are labeled first.
+
+An init is called with the candidates (all train indices outside V) and the budget and returns
+exactly `budget` distinct indices of them, in order of preference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from datamodules.draws import random_order
+from datamodules.errors import UserError
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What an init may look at: sorted global indices, and labels only where it declares so."""
+
+    indices: np.ndarray
+    labels: np.ndarray | None  # of all train samples, None unless the init needs them
+    num_classes: int
+
+
+class Init(Protocol):
+    """`needs_labels` is True for references that no one without labels could use."""
+
+    needs_labels: ClassVar[bool]
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray: ...
+
+
+class RandomInit:
+    """Uniformly at random: the control arm. A smaller pool of the same seed lies in a larger."""
+
+    needs_labels: ClassVar[bool] = False
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        return random_order(seed, candidates.indices)[:budget]
+
+
+class BalancedInit:
+    """Class-balanced random: the same number of every class. It reads all labels: a reference."""
+
+    needs_labels: ClassVar[bool] = True
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        if candidates.labels is None:
+            raise UserError("init balanced needs the labels of all samples; this data set has none")
+        order = random_order(seed, candidates.indices)
+        groups = candidates.labels[order]
+        sizes = np.bincount(groups, minlength=candidates.num_classes)
+        classes = random_order(seed, np.arange(candidates.num_classes))
+        quota = np.empty_like(sizes)
+        quota[classes] = equal_shares(sizes[classes], budget)  # the remainder goes to random classes
+        rank = rank_within(groups)
+        kept = rank < quota[groups]
+        # Round-robin over classes, so that the first of the pool are balanced as well.
+        return order[kept][np.argsort(rank[kept], kind="stable")]
+
+
+def rank_within(groups: np.ndarray) -> np.ndarray:
+    """The how-manieth of its group each element is, from 0.
+
+    >>> rank_within(np.array([4, 2, 4, 4, 2])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(groups, kind="stable")
+    counts = np.unique(groups, return_counts=True)[1]
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    ranks = np.empty(len(groups), dtype=np.int64)
+    ranks[order] = np.arange(len(groups)) - starts
+    return ranks
+
+
+def equal_shares(sizes: np.ndarray, budget: int) -> np.ndarray:
+    """Shares of groups, as equal as their sizes allow, that sum to `budget`.
+
+    A group smaller than its share gives all it has and the rest is handed to the others; a
+    remainder goes one each to the first groups that still have members. The study's code dropped
+    both, so that its pools were smaller than their budget.
+
+    >>> equal_shares(np.array([3, 0, 50, 50]), 20).tolist()
+    [3, 0, 9, 8]
+    """
+    sizes = np.asarray(sizes, dtype=np.int64)
+    if budget > sizes.sum():
+        raise UserError(f"a budget of {budget} is larger than the {sizes.sum()} samples to choose from")
+    shares = np.zeros_like(sizes)
+    while (rest := budget - shares.sum()) > 0:
+        open_groups = np.flatnonzero(shares < sizes)
+        each, extra = divmod(int(rest), len(open_groups))
+        add = np.full(len(open_groups), each, dtype=np.int64)
+        if each == 0:
+            add[:extra] = 1
+        shares[open_groups] = np.minimum(shares[open_groups] + add, sizes[open_groups])
+    return shares

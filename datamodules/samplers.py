@@ -1,0 +1,80 @@
+"""Which samples make a batch, on one device or on many.
+
+Lightning's injected samplers ignore a run's seed, count samples twice in a test and hand out
+unequal shares in predict; these take a rank's share of one order that all ranks know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from datamodules.seeds import Seeds
+
+
+def split_batches(order: np.ndarray, batch_size: int, world_size: int = 1) -> list[np.ndarray]:
+    """Global batches of `order`; the last partial one is kept.
+
+    A last batch with fewer than two samples a rank joins the one before it, because batch
+    normalization cannot train on one sample.
+    """
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) < 2 * world_size:
+        last = batches.pop()
+        batches[-1] = np.concatenate([batches[-1], last])
+    return batches
+
+
+class TrainBatches(Sampler[np.ndarray]):
+    """Shuffled global batches of L, of which each rank takes every world_size-th sample.
+
+    The order of an epoch depends on the `batches` stream, the cycle and the epoch alone.
+    """
+
+    def __init__(
+        self,
+        indices: np.ndarray,
+        batch_size: int,
+        seeds: Seeds,
+        cycle: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.indices, self.batch_size = indices, batch_size
+        self.seeds, self.cycle, self.epoch = seeds, cycle, 0
+        self.rank, self.world_size = rank, world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(split_batches(self.indices, self.batch_size, self.world_size))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = self.seeds.numpy("batches", self.cycle, self.epoch).permutation(self.indices)
+        for batch in split_batches(order, self.batch_size, self.world_size):
+            yield batch[self.rank :: self.world_size]
+
+
+class EvalBatches(Sampler[np.ndarray]):
+    """Fixed batches of sorted indices, whole batches round-robin over ranks.
+
+    Every sample is counted once and a batch's arithmetic is the same on one device and on eight.
+    A rank without a batch of its own runs an empty one, because all ranks must step together.
+    """
+
+    def __init__(self, indices: np.ndarray, batch_size: int, rank: int = 0, world_size: int = 1):
+        ordered = np.sort(indices)
+        batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+        self.batches = batches[rank::world_size]
+        steps = -(-len(batches) // world_size)
+        self.batches += [ordered[:0]] * (steps - len(self.batches))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.batches)
