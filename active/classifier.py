@@ -101,7 +101,8 @@ class Classifier(pl.LightningModule):
         value, count = total.reshape(-1, 2).sum(dim=0)
         return value / count
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: Batch) -> Tensor:
+        assert batch.labels is not None
         loss = F.cross_entropy(self(batch.images)[1], batch.labels)
         self._add("train", loss.detach() * len(batch.images), len(batch.images))
         return loss
@@ -109,7 +110,8 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self.log("train/loss", self._mean("train"), rank_zero_only=True)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch) -> None:
+        assert batch.labels is not None
         correct = self(batch.images)[1].argmax(dim=1) == batch.labels
         self._add("val", correct.sum().float(), len(batch.images))
 
@@ -120,7 +122,8 @@ class Classifier(pl.LightningModule):
         self.confusion.reset()
         self.calibration.reset()
 
-    def test_step(self, batch: Batch, _: int) -> None:
+    def test_step(self, batch: Batch) -> None:
+        assert batch.labels is not None
         logits = self(batch.images)[1]
         nll = F.cross_entropy(logits, batch.labels, reduction="sum")
         self._add("test", nll, len(batch.images))
@@ -140,7 +143,7 @@ class Classifier(pl.LightningModule):
             "test/acc_per_class": recall.tolist(),
         }
 
-    def predict_step(self, batch: Batch, _: int) -> Outputs:
+    def predict_step(self, batch: Batch) -> Outputs:
         features, logits = self(batch.images)
         return Outputs(batch.indices, logits, features)
 
@@ -155,4 +158,5 @@ class Classifier(pl.LightningModule):
         if settings["schedule"] == "none":
             return optimizer
         epochs = self.trainer.max_epochs
+        assert epochs is not None
         return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]

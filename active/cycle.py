@@ -114,7 +114,7 @@ class Run:
                 file, map_location="cpu", weights_only=True
             )
             if self.devices.channels_last:
-                self._classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                self._classifier.to(memory_format=torch.channels_last)
         return self._classifier
 
     def _train(self, cycle: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.errors import UserError
 
@@ -111,7 +111,8 @@ class Devices:
         """Brings all ranks up, before anything is decided or written; nothing on one device."""
         if self.world_size > 1:
             trainer = self.trainer()
-            trainer.predict(_Hello(), DataLoader([0]), return_predictions=False)
+            loader: DataLoader = DataLoader(TensorDataset(torch.zeros(1)))
+            trainer.predict(_Hello(), loader, return_predictions=False)
             self._strategy = trainer.strategy
 
     @property
@@ -128,9 +129,9 @@ class Devices:
                 answer = (function(), None)
             except Exception as error:
                 answer = (None, error)
-        result, error = self._strategy.broadcast(answer)
-        if error is not None:
-            raise error
+        result, failure = self._strategy.broadcast(answer)
+        if failure is not None:
+            raise failure
         return result
 
     def first(self, function: Callable[[], Result]) -> Result:

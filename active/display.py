@@ -19,7 +19,7 @@ EVERY = 1.0  # seconds between refreshes: reading the loss waits for the device
 
 
 class Display(pl.Callback):
-    """Cycle, epoch, loss, accuracy and time left, at most once a second; lines without a terminal."""
+    """Cycle, epoch, loss, accuracy and time left, at most once a second."""
 
     def __init__(self, plans: list[CyclePlan], max_epochs: int, done: int = 0):
         self.console = Console()
@@ -71,7 +71,9 @@ class Display(pl.Callback):
         self.shown = now
         if stage == "train":
             metrics = trainer.callback_metrics
-            values = [f"{k} {float(metrics[k]):.4g}" for k in ("train/loss", "val/acc") if k in metrics]
+            values = [
+                f"{k} {float(metrics[k]):.4g}" for k in ("train/loss", "val/acc") if k in metrics
+            ]
             self._text = f"epoch {trainer.current_epoch + 1}/{self.max_epochs}  {'  '.join(values)}"
         left = (now - self.started) * (self.total / self.work - 1) if self.work else 0.0
         text = f"cycle {self.cycle}/{len(self.plans) - 1}  {stage}  {self._text}"

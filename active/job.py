@@ -295,7 +295,9 @@ def dry_run(job: Job, ready: Setup, devices: Devices) -> None:
         ready.make_classifier(), devices, ready.images.train.shape, ready.config.learner.batch_size
     )
     plans = ready.plans
-    train, evaluate, query = (sum(getattr(p, n) for p in plans) for n in ("train", "evaluate", "query"))
+    train, evaluate, query = (
+        sum(getattr(p, n) for p in plans) for n in ("train", "evaluate", "query")
+    )
     print(f"  cycles: {len(plans)}, labels {plans[0].labeled} to {plans[-1].labeled}")
     print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
     seconds = train * train_s + (evaluate + query) * forward_s

@@ -129,7 +129,9 @@ class TensorBoardSink(TensorBoardLogger):
         self.log_metrics(values, step=row["pool/labeled"])
 
     def log_chosen(self, chosen: Chosen) -> None:
-        self.experiment.add_images(f"chosen/cycle_{chosen.cycle}", chosen.images, dataformats="NCHW")
+        self.experiment.add_images(
+            f"chosen/cycle_{chosen.cycle}", chosen.images, dataformats="NCHW"
+        )
 
     def close(self) -> None:
         self.experiment.close()
@@ -202,8 +204,8 @@ def open_wandb(
         else:
             log.warning("W&B does not answer; the run is kept offline")
     if run is None:
-        mode = "disabled" if mode == "disabled" else "offline"
-        run = wandb.init(**arguments, mode=mode, settings=settings)
+        arguments["mode"] = "disabled" if mode == "disabled" else "offline"
+        run = wandb.init(**arguments, settings=settings)
     for name in (*CYCLE_METRICS, PER_CLASS, f"{PER_CLASS}.*"):
         if name != "pool/labeled":
             run.define_metric(name, step_metric="pool/labeled")

@@ -71,7 +71,7 @@ def measure(
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
     if devices.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
-        classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        classifier.to(memory_format=torch.channels_last)
     half = torch.float16 if devices.precision.startswith("16") else torch.bfloat16
     mixed = torch.autocast(device.type, half, enabled=devices.precision.endswith("mixed"))
 

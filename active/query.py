@@ -113,8 +113,8 @@ def check_finite(indices: np.ndarray, kept: np.ndarray, ids: list[str]) -> None:
     bad = np.flatnonzero(np.isnan(kept.reshape(len(kept), -1)).any(axis=1))
     if len(bad):
         raise UserError(
-            f"the classifier's output is NaN for {len(bad)} of {len(kept)} unlabeled samples, first "
-            f"{ids[indices[bad[0]]]}: its training diverged; a smaller --learner.lr may help"
+            f"the classifier's output is NaN for {len(bad)} of {len(kept)} unlabeled samples, "
+            f"first {ids[indices[bad[0]]]}: its training diverged; a smaller --learner.lr may help"
         )
 
 

@@ -117,7 +117,7 @@ class Training:
         validated = len(datamodule.pools.validation) > 0
         best = BestWeights()
         if devices.channels_last:
-            classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            classifier.to(memory_format=torch.channels_last)
         if devices.compile:
             classifier.backbone.compile()
         trainer = devices.trainer(

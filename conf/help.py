@@ -93,14 +93,21 @@ def _settings(program: str, config: Any) -> list[str]:
     for key, value in values.items():
         if "_target_" in key or key.startswith("data.source"):
             continue
-        shown = "null" if value is None else str(value).lower() if value in (True, False) and isinstance(value, bool) else str(value)
+        shown = (
+            "null"
+            if value is None
+            else str(value).lower()
+            if value in (True, False) and isinstance(value, bool)
+            else str(value)
+        )
         lines.append(f"  --{key:<28} {shown:<12} {comments.get(key, '')}".rstrip())
     return lines
 
 
 def _comments(file: str, prefix: str) -> dict[str, str]:
     """Side comments of a YAML file by dotted key."""
-    comments, stack = {}, []
+    comments: dict[str, str] = {}
+    stack: list[str] = []
     for line in (ROOT / file).read_text().splitlines():
         match = LINE.match(line)
         if not match:

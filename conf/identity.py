@@ -42,9 +42,7 @@ def is_volatile(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in VOLATILE)
 
 
-def name_run(
-    choices: dict[str, str], config: dict[str, Any], baseline: dict[str, Any]
-) -> RunName:
+def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str, Any]) -> RunName:
     """The name of a run, from its config and that of its options without any further setting.
 
     The number of cycles is no part of it, so that more cycles extend a finished run; devices and

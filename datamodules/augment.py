@@ -52,7 +52,9 @@ class Normalizer:
 
     def __init__(self, mean: list[float], std: list[float]):
         self.scale = torch.tensor([1 / (255 * s) for s in std]).view(1, -1, 1, 1)
-        self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
+        self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(
+            1, -1, 1, 1
+        )
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.scale.device != images.device:

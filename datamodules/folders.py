@@ -122,7 +122,8 @@ class ImageFolder:
         if self._paths is None:
             if not self.root.is_dir():
                 raise UserError(
-                    f"the image folder {self.root.resolve()} does not exist; give it with --data.root"
+                    f"the image folder {self.root.resolve()} does not exist; "
+                    "give it with --data.root"
                 )
             self._paths = list_images(self.root)
             if not self._paths:
@@ -178,7 +179,9 @@ class ImageFolder:
             members = rng.permutation(np.flatnonzero(whole.labels == label))
             is_test[members[: round(self.test * len(members))]] = True
         if not is_test.any() or is_test.all():
-            raise UserError(f"{len(paths)} images are too few to hold {self.test:g} out for testing")
+            raise UserError(
+                f"{len(paths)} images are too few to hold {self.test:g} out for testing"
+            )
         return Opened(
             whole.subset(np.flatnonzero(~is_test)), whole.subset(np.flatnonzero(is_test)), classes
         )

@@ -176,7 +176,7 @@ def _read_cache(folder: Path, source: Source, in_memory: bool, keep_pixels: bool
 def _read_part(folder: Path, name: str, record: dict[str, Any], in_memory: bool) -> Part:
     table = pq.read_table(folder / f"{name}.parquet")
     ids = table["id"].to_pylist()
-    labels = np.array(table["label"]) if "label" in table.column_names else None
+    labels = table["label"].to_numpy().copy() if "label" in table.column_names else None
     channels, height, width = record["shape"]
     pixels: Tensor | None = None
     decoder: Decoder | None = None

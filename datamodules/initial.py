@@ -54,7 +54,9 @@ class BalancedInit:
         sizes = np.bincount(groups, minlength=candidates.num_classes)
         classes = random_order(seed, np.arange(candidates.num_classes))
         quota = np.empty_like(sizes)
-        quota[classes] = equal_shares(sizes[classes], budget)  # the remainder goes to random classes
+        quota[classes] = equal_shares(
+            sizes[classes], budget
+        )  # the remainder goes to random classes
         rank = rank_within(groups)
         kept = rank < quota[groups]
         # Round-robin over classes, so that the first of the pool are balanced as well.
@@ -87,7 +89,9 @@ def equal_shares(sizes: np.ndarray, budget: int) -> np.ndarray:
     """
     sizes = np.asarray(sizes, dtype=np.int64)
     if budget > sizes.sum():
-        raise UserError(f"a budget of {budget} is larger than the {sizes.sum()} samples to choose from")
+        raise UserError(
+            f"a budget of {budget} is larger than the {sizes.sum()} samples to choose from"
+        )
     shares = np.zeros_like(sizes)
     while (rest := budget - shares.sum()) > 0:
         open_groups = np.flatnonzero(shares < sizes)

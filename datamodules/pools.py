@@ -53,7 +53,7 @@ def check_budgets(total: int, validation: int, init_budget: int, budget: int, cy
     if wanted > free:
         raise UserError(
             f"init_budget {init_budget} + {cycles} cycles x budget {budget} = {wanted} samples, "
-            f"but only {free} can be labeled ({total} train samples less {validation} for validation)"
+            f"but only {free} can be labeled ({total} less {validation} for validation)"
         )
 
 
