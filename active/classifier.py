@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -146,6 +147,18 @@ class Classifier(pl.LightningModule):
     def predict_step(self, batch: Batch) -> Outputs:
         features, logits = self(batch.images)
         return Outputs(batch.indices, logits, features)
+
+    def save(self, path: Path) -> None:
+        """A checkpoint that `Classifier.load_from_checkpoint(path, weights_only=True)` reads.
+
+        Not `Trainer.save_checkpoint`, at which all ranks wait for rank zero, even where it failed.
+        """
+        checkpoint = {
+            "pytorch-lightning_version": pl.__version__,
+            "hyper_parameters": dict(self.hparams),
+            "state_dict": self.state_dict(),
+        }
+        torch.save(checkpoint, path)
 
     def configure_optimizers(self) -> Any:
         settings = self.hparams

@@ -163,22 +163,17 @@ class Run:
 
     def _write(self, cycle: int, row: dict[str, Any]) -> None:
         """Checkpoint first, then the row that makes the cycle complete."""
-        assert self._classifier is not None
-        saver = self.devices.trainer()
-        saver.strategy.connect(self._classifier)
-        self.devices.decide(
-            lambda: self.folder.write_checkpoint(
-                cycle, lambda path: saver.save_checkpoint(path, weights_only=True)
-            )
-        )
         self.devices.decide(lambda: self._finish_cycle(cycle, row))
 
     def _finish_cycle(self, cycle: int, row: dict[str, Any]) -> None:
+        assert self._classifier is not None
+        self.folder.write_checkpoint(cycle, self._classifier.save)
+        # Before the row: a kill in between logs the cycle twice, which is better than never.
+        for logger in self.loggers:
+            logger.log_cycle(row, self.images.classes or ())  # type: ignore[attr-defined]
         self.folder.append(row)
         if cycle > 0 and not self.keep_all_checkpoints:
             self.folder.drop_checkpoint(cycle - 1)
-        for logger in self.loggers:
-            logger.log_cycle(row, self.images.classes or ())  # type: ignore[attr-defined]
         self.display.end_cycle(row)
 
 

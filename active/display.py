@@ -92,13 +92,13 @@ class Display(pl.Callback):
 
 COLUMNS = {
     "cycle": ("cycle", "d"),
-    "pool/labeled": ("labeled", "d"),
-    "test/acc": ("test acc", ".4f"),
+    "pool/labeled": ("labels", "d"),
+    "test/acc": ("test", ".4f"),
     "test/acc_last": ("last", ".4f"),
     "test/balanced_acc": ("balanced", ".4f"),
     "test/nll": ("nll", ".3f"),
     "test/ece": ("ece", ".3f"),
-    "val/acc": ("val acc", ".4f"),
+    "val/acc": ("val", ".4f"),
     "time/train_s": ("train s", ".1f"),
     "time/query_s": ("query s", ".2f"),
 }
@@ -106,7 +106,8 @@ COLUMNS = {
 
 def cycles_table(title: str, rows: list[dict[str, Any]]) -> Table:
     """The table of cycles that a run ends with."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=0)
+    table.caption = "test: best-validation weights; last: weights of the last epoch"
     for head, _ in COLUMNS.values():
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:

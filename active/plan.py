@@ -99,7 +99,9 @@ def _seconds(step, device: torch.device, steps: int = 5) -> float:  # type: igno
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `17 min`, `3.5 h` or `12 d`."""
+    """`0.3 s`, `42 s`, `17 min`, `3.5 h` or `12 d`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
         if seconds < limit:
             return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"

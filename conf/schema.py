@@ -22,6 +22,7 @@ class RecipeConfig:
     max_pool: bool = MISSING
     projection: int = MISSING
     fast_precision: str = MISSING
+    threads: int | None = None
 
 
 @dataclass
