@@ -130,7 +130,12 @@ class Run:
             classifier, self.datamodule, self.devices, self.loggers, [self.display]
         )
         self._classifier = classifier
-        return {"cycle": cycle, **metrics, **self._describe_pool()}
+        return {
+            "cycle": cycle,
+            **metrics,
+            **self._describe_pool(),
+            "deterministic": self.devices.deterministic,
+        }
 
     def _describe_pool(self) -> dict[str, Any]:
         labeled = self.pools.labeled

@@ -19,6 +19,7 @@ from datamodules.errors import UserError
 
 Result = TypeVar("Result")
 FULL = "32-true"
+DEFAULT_THREADS = torch.get_num_threads()  # before any run of this process sets its own
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 # The loaders here do no work: batches are made on the device, so Lightning's advice is beside it.
@@ -57,10 +58,9 @@ class Devices:
         sync_batchnorm: bool = True,
         timeout_hours: float = 12,
     ):
-        if threads is not None:
-            if threads < 1:
-                raise UserError(f"trainer.threads must be at least 1, not {threads}")
-            torch.set_num_threads(threads)
+        if threads is not None and threads < 1:
+            raise UserError(f"trainer.threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads or DEFAULT_THREADS)
         if deterministic:
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.deterministic, self.compile = deterministic, compile

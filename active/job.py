@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -311,7 +310,7 @@ def _log_to(file: Path) -> logging.Handler:
     """Everything said goes to the terminal and to the run's log.txt."""
     root = logging.getLogger()
     if not any(isinstance(h, _Terminal) for h in root.handlers):
-        root.addHandler(_Terminal(sys.stdout))
+        root.addHandler(_Terminal())
         log.setLevel(logging.INFO)
     handler = logging.FileHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -319,5 +318,8 @@ def _log_to(file: Path) -> logging.Handler:
     return handler
 
 
-class _Terminal(logging.StreamHandler):
-    pass
+class _Terminal(logging.Handler):
+    """Prints to whatever standard output is at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)

@@ -177,7 +177,8 @@ def _torchvision(root: str, name: str, reader: Callable[..., Any], train: bool) 
         return reader(root, train=train, download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{name} is not under {Path(root).resolve()} and could not be downloaded ({error}); "
+            f"{name} is not under {Path(root).resolve()} and could not be downloaded "
+            f"({' '.join(str(error).split())}); "
             "give its folder with --data.root or DATA_ROOT"
         ) from error
     finally:

@@ -66,7 +66,7 @@ class TinyImageNet:
         except (OSError, RuntimeError) as error:
             raise UserError(
                 f"Tiny ImageNet is not under {self.root.resolve()} and could not be downloaded "
-                f"({error}); give its folder with --data.root or DATA_ROOT"
+                f"({' '.join(str(error).split())}); give its folder with --data.root or DATA_ROOT"
             ) from error
         finally:
             socket.setdefaulttimeout(timeout)

@@ -1,0 +1,112 @@
+"""Shared fixtures: the command line in this process, and small data."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # tests also run before `pip install -e .`
+os.environ.setdefault("WANDB_MODE", "offline")
+
+# A run of a second: three cycles on the digits, with a best epoch that is not always the last.
+TINY = (
+    "--logger",
+    "csv",
+    "--cycles",
+    "2",
+    "--trainer.max_epochs",
+    "4",
+    "--trainer.val_checks",
+    "4",
+)
+
+
+@dataclass
+class Finished:
+    status: int
+    out: str
+    err: str
+
+
+def run_cli(program: str, *arguments: str) -> Finished:
+    """A command as typed, in this process and the current folder."""
+    from active import job
+    from conf.launch import Program, launch
+
+    job._images.cache_clear()
+    programs = {
+        "active": Program("active", "active.job:run", check="active.job:check"),
+        "report": Program("report", "active.figures:report"),
+    }
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    before = sys.argv
+    sys.argv = [f"{program}.py", *arguments]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            launch(programs[program])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    finally:
+        sys.argv = before
+    return Finished(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
+    """`cli("--query", "margin")` runs active/run.py in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_cli("active", *arguments)
+
+
+@pytest.fixture
+def data_root() -> str:
+    """The folder with the real images; tests that need it are skipped without."""
+    root = os.environ.get("DATA_ROOT")
+    if not root:
+        pytest.skip("DATA_ROOT is not set: it names the folder with the real images")
+    return root
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a run without the times, which no two runs share."""
+    lines = (folder / "cycles.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def selected_of(folder: Path) -> list[list[int]]:
+    """Indices added for each cycle of a run, in order."""
+    import pyarrow.parquet as pq
+
+    files = sorted(folder.glob("cycle_*/selected.parquet"), key=lambda f: int(f.parent.name[6:]))
+    return [pq.read_table(file)["index"].to_pylist() for file in files]
+
+
+def only_run(root: Path) -> Path:
+    """The folder of the one run below `root`."""
+    (file,) = root.glob("runs/**/config.yaml")
+    return file.parent
+
+
+def write_images(
+    folder: Path, count: int, seed: int = 0, color: bool = True, size: tuple[int, int] = (20, 16)
+) -> None:
+    """`count` random PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    width, height = size
+    for i in range(count):
+        shape = (height, width, 3) if color else (height, width)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{i:03d}.png")

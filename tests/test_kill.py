@@ -1,0 +1,141 @@
+"""Killed at any instant and started again, a run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, only_run, rows_of, run_cli, selected_of
+
+COMMAND = (*TINY, "--query", "entropy", "--seed", "5")
+# A clean server process with everything imported: each run is forked from it in milliseconds.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.test_kill", "active.job"])
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after(function: Callable, count: int, before: bool) -> Callable:
+    """`function`, whose `count`-th call is the process's last."""
+    calls = 0
+
+    def wrapped(*arguments: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == count and before:
+            die()
+        result = function(*arguments, **named)
+        if calls == count:
+            die()
+        return result
+
+    return wrapped
+
+
+def run(folder: str, place: str | None = None, count: int = 0, before: bool = True) -> None:
+    """The run in a process of its own, killed at one of its writes or steps."""
+    from active import folder as files
+    from active.classifier import Classifier
+
+    os.chdir(folder)
+    if place == "step":
+        Classifier.training_step = kill_after(Classifier.training_step, count, before)
+    elif place == "validation":
+        Classifier.validation_step = kill_after(Classifier.validation_step, count, before)
+    elif place == "query":
+        Classifier.predict_step = kill_after(Classifier.predict_step, count, before)
+    elif place == "rename":
+        files.os.replace = kill_after(os.replace, count, before)
+    elif place == "half a row":
+        original = files.json.dumps
+        calls = 0
+
+        def half(row: dict) -> str:
+            nonlocal calls
+            calls += 1
+            if calls == count:
+                path = only_run(Path(folder)) / files.ROWS
+                with open(path, "ab") as stream:
+                    stream.write(original(row).encode()[:100])
+                die()
+            return original(row)
+
+        files.json.dumps = half
+    assert run_cli("active", *COMMAND).status == 0
+
+
+def start(*arguments: object) -> multiprocessing.process.BaseProcess:
+    process = SERVER.Process(target=run, args=arguments)
+    process.start()
+    return process
+
+
+def finish(process: multiprocessing.process.BaseProcess, timeout: float = 120) -> int:
+    process.join(timeout)
+    assert process.exitcode is not None, "the run hangs"
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert finish(start(str(folder))) == 0
+    return only_run(folder)
+
+
+def check(folder: Path, reference: Path) -> None:
+    run = only_run(folder)
+    assert rows_of(run) == rows_of(reference)
+    assert selected_of(run) == selected_of(reference)
+    curves = [(r / "curves.csv").read_text() for r in (run, reference)]
+    assert curves[0] == curves[1]
+    names = [sorted(p.relative_to(r) for p in r.rglob("*.*")) for r in (run, reference)]
+    assert [n for n in names[0] if ".sha" not in str(n)] == [
+        n for n in names[1] if ".sha" not in str(n)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "count", "before"),
+    [
+        ("step", 3, True),
+        ("validation", 6, False),
+        ("query", 4, True),
+        ("rename", 3, True),
+        ("rename", 5, False),
+        ("half a row", 2, True),
+    ],
+)
+def test_killed_and_started_again(
+    reference: Path, tmp_path: Path, place: str, count: int, before: bool
+) -> None:
+    assert finish(start(str(tmp_path), place, count, before)) == -signal.SIGKILL
+    assert finish(start(str(tmp_path))) == 0
+    check(tmp_path, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(24))
+def test_killed_at_random_moments(reference: Path, tmp_path: Path, seed: int) -> None:
+    """Killed by the clock, over and over, until it gets through."""
+    rng = random.Random(seed)
+    kills = 0
+    while True:
+        process = start(str(tmp_path))
+        time.sleep(rng.uniform(0.1, 2.5) + 0.5 * kills)
+        if process.is_alive():
+            os.kill(process.pid or 0, signal.SIGKILL)
+        if finish(process) == 0:
+            break
+        kills += 1
+    print(f"{kills} kills")
+    check(tmp_path, reference)

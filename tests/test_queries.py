@@ -1,0 +1,174 @@
+"""The contract of every query strategy. A new strategy adds one row to `QUERIES`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from active.classifier import Classifier
+from active.devices import Devices
+from active.queries.entropy import Entropy
+from active.queries.least_confidence import LeastConfidence
+from active.queries.margin import Margin
+from active.queries.passive import Random
+from active.query import Query, Request, Selection, check_finite, check_selection
+from datamodules.augment import Augmenter
+from datamodules.datamodule import PoolDataModule
+from datamodules.errors import UserError
+from datamodules.images import Images, Part
+from datamodules.pools import Pools
+from datamodules.seeds import Seeds
+from tests.conftest import ROOT
+
+QUERIES = {
+    "random": Random,
+    "least_confidence": LeastConfidence,
+    "entropy": Entropy,
+    "margin": Margin,
+}
+POOLS = ["random", "duplicates", "one image", "constant logits", "saturated logits"]
+
+
+class Poison:
+    """Labels that no query may look at."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError("a label of U was read")
+
+    def __getitem__(self, _: Any) -> Any:
+        raise AssertionError("a label of U was read")
+
+
+def make_pool(kind: str, size: int = 60) -> tuple[Classifier, Images]:
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (size, 1, 8, 8), dtype=torch.uint8)
+    if kind == "duplicates":
+        pixels[::2] = pixels[0]
+    if kind == "one image":
+        pixels[:] = pixels[0]
+    classifier = Classifier(5, 1, width=4, max_pool=False).eval()
+    with torch.no_grad():
+        if kind == "constant logits":
+            classifier.head.weight.zero_()
+            classifier.head.bias.zero_()
+        if kind == "saturated logits":
+            classifier.head.weight.mul_(1e6)
+    ids = [f"train/{i:05d}" for i in range(size)]
+    part = Part(ids, Poison(), (1, 8, 8), pixels, None)  # type: ignore[arg-type]
+    return classifier, Images("fake", part, None, tuple("abcde"), "fake")
+
+
+def ask(
+    query: Query,
+    classifier: Classifier,
+    images: Images,
+    budget: int,
+    seed: int = 0,
+    batch: int = 16,
+) -> tuple[Selection, Pools]:
+    """What a run asks of a query, without the run."""
+    pools = Pools(len(images.train), np.arange(4), [np.arange(4, 10)])
+    datamodule = PoolDataModule(
+        images, pools, Seeds(seed), augmenter=Augmenter(2, True), batch_size=8,
+        eval_batch_size=batch, mean=[0.5], std=[0.3],
+    )  # fmt: skip
+    unlabeled, kept = pools.unlabeled, None
+    if query.needs_pass:
+        trainer = Devices(accelerator="cpu", threads=1).trainer(callbacks=[query])
+        trainer.predict(classifier, datamodule=datamodule, return_predictions=False)
+        assert query.gathered is not None
+        unlabeled, kept = query.gathered
+        check_finite(unlabeled, kept, images.train.ids)
+    return query.select(unlabeled, kept, Request(budget, 1, Seeds(seed))), pools
+
+
+def test_every_option_is_in_this_table() -> None:
+    assert set(QUERIES) == {file.stem for file in (ROOT / "conf/query").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("name", QUERIES)
+def test_contract(name: str, kind: str) -> None:
+    classifier, images = make_pool(kind)
+    state = {key: value.clone() for key, value in classifier.state_dict().items()}
+    for budget in (1, 7, 50):
+        selection, pools = ask(QUERIES[name](), classifier, images, budget)
+        check_selection(selection, pools.unlabeled, budget)
+        again, _ = ask(QUERIES[name](), classifier, images, budget)
+        assert np.array_equal(selection.indices, again.indices)
+        assert np.array_equal(selection.scores, again.scores, equal_nan=True)
+        assert len(pools.labeled) == 6
+    assert all(torch.equal(state[key], value) for key, value in classifier.state_dict().items())
+    assert not classifier.training
+    smaller, _ = ask(QUERIES[name](), classifier, images, 7)
+    assert np.array_equal(smaller.indices, again.indices[:7]), "not in order of preference"
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_batch_size_changes_nothing_but_near_ties(name: str) -> None:
+    classifier, images = make_pool("random")
+    one, _ = ask(QUERIES[name](), classifier, images, 50, batch=1)
+    other, _ = ask(QUERIES[name](), classifier, images, 50, batch=50)
+    differ = one.indices != other.indices
+    if differ.any():
+        assert np.allclose(one.scores[differ], other.scores[differ], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("kind", ["one image", "constant logits"])
+def test_ties_are_broken_by_the_seed(name: str, kind: str) -> None:
+    classifier, images = make_pool(kind)
+    picks = {
+        tuple(ask(QUERIES[name](), classifier, images, 5, seed)[0].indices) for seed in range(6)
+    }
+    assert len(picks) == 6
+
+
+@pytest.mark.parametrize("name", [n for n, q in QUERIES.items() if q.needs_pass])
+def test_nan_names_the_sample(name: str) -> None:
+    classifier, images = make_pool("random")
+    with torch.no_grad():
+        classifier.head.bias[2] = float("nan")
+    with pytest.raises(UserError, match=r"NaN for 50 of 50 .* train/00010"):
+        ask(QUERIES[name](), classifier, images, 3)
+
+
+def test_nan_of_one_sample_is_found() -> None:
+    kept = np.zeros((5, 2))
+    kept[3, 1] = np.nan
+    with pytest.raises(UserError, match=r"NaN for 1 of 5 .* e:"):
+        check_finite(np.array([0, 1, 2, 4, 3]), kept, list("abcde"))
+
+
+@pytest.mark.parametrize("name", ["least_confidence", "entropy", "margin"])
+def test_scores_are_those_of_the_model(name: str) -> None:
+    from active import acquisition
+
+    classifier, images = make_pool("random")
+    selection, _ = ask(QUERIES[name](), classifier, images, 50)
+    pixels = images.train.take(selection.indices).float().div(255).sub(0.5).div(0.3)
+    with torch.no_grad():
+        values = getattr(acquisition, name)(classifier(pixels)[1])
+    assert np.allclose(selection.scores, values.numpy(), atol=1e-5)
+    assert (np.diff(selection.scores) <= 0).all()
+
+
+def test_passive_arms_of_a_seed_share_their_order() -> None:
+    request = Request(20, 3, Seeds(1))
+    one = Random().select(np.arange(100), None, request).indices
+    other = Random().select(np.arange(0, 100, 2), None, request).indices
+    kept = [i for i in one if i % 2 == 0]
+    assert other[: len(kept)].tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("indices", "sentence"),
+    [([1, 2], "chose 2 samples"), ([1, 1, 2], "twice"), ([1, 2, 99], "outside")],
+)
+def test_a_strategy_that_breaks_the_contract_is_stopped(indices: list, sentence: str) -> None:
+    chosen = np.array(indices)
+    with pytest.raises(ValueError, match=sentence):
+        check_selection(Selection(chosen, np.zeros(len(chosen))), np.arange(10), 3)

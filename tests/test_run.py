@@ -1,0 +1,280 @@
+"""Whole runs on the digits: the same seed, the same numbers; resume, skip, extend, refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.conftest import ROOT, TINY, only_run, rows_of, run_cli, selected_of, write_images
+
+Cli = Callable[..., object]
+
+
+def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Path:
+    """A run in a folder of its own."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    finished = run_cli("active", *TINY, *arguments)
+    assert finished.status == 0, finished.err
+    return only_run(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run: entropy, seed 3, three cycles."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = tmp_path_factory.mktemp("reference") / "x"
+        return run_in(folder, monkeypatch, "--query", "entropy", "--seed", "3")
+
+
+def test_run_folder_holds_what_it_should(reference: Path) -> None:
+    assert reference.as_posix().endswith(
+        "runs/single/digits/random/entropy/resnet18-max_epochs4-val_checks4/seed3"
+    )
+    rows = [json.loads(line) for line in (reference / "cycles.jsonl").read_text().splitlines()]
+    assert [row["cycle"] for row in rows] == [0, 1, 2]
+    assert [row["pool/labeled"] for row in rows] == [20, 40, 60]
+    names = {
+        "test/acc", "test/acc_last", "test/nll", "test/ece", "test/balanced_acc",
+        "test/acc_per_class", "pool/labeled", "pool/fraction", "pool/classes", "pool/entropy",
+        "pool/validation_labels", "time/train_s", "time/query_s", "val/acc", "train/loss",
+    }  # fmt: skip
+    assert all(names <= row.keys() for row in rows)
+    validation = pq.read_table(reference / "validation.parquet")
+    assert len(validation) == 143
+    chosen = selected_of(reference)
+    assert [len(c) for c in chosen] == [20, 20, 20]
+    everything = [i for c in chosen for i in c]
+    assert len(set(everything)) == 60
+    assert not set(everything) & set(validation["index"].to_pylist())
+    table = pq.read_table(reference / "cycle_1/selected.parquet")
+    assert table.column_names == ["id", "index", "rank", "score"]
+    assert table["id"][0].as_py() == f"train/{table['index'][0].as_py():05d}"
+    assert table["rank"].to_pylist() == list(range(20))
+    scores = table["score"].to_pylist()
+    assert scores == sorted(scores, reverse=True)
+    config = yaml.safe_load((reference / "config.yaml").read_text())
+    assert config["seed"] == 3
+    assert config["environment"]["threads"] == 1
+    assert (reference / "cycle_2/model.ckpt").exists()
+    assert not (reference / "cycle_1/model.ckpt").exists()
+    curves = (reference / "curves.csv").read_text().splitlines()
+    assert curves[0] == "cycle,epoch,train/loss,val/acc"
+    assert [line.split(",")[1] for line in curves[1:]] == [str(e) for e in range(1, 13)]
+    assert "cycle 2/2" in (reference / "log.txt").read_text()
+
+
+def test_reported_pool_is_the_labeled_one(reference: Path) -> None:
+    from scipy import stats
+
+    from datamodules.sources import Digits
+
+    labels = Digits().open().train.labels
+    counts = np.bincount(labels[selected_of(reference)[0]])
+    row = rows_of(reference)[0]
+    assert row["pool/classes"] == (counts > 0).sum()
+    assert row["pool/entropy"] == pytest.approx(stats.entropy(counts))
+    assert row["pool/fraction"] == pytest.approx(20 / 1433)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        [],
+        ["--data.in_memory", "false", "--data.workers", "0"],
+        ["--data.in_memory", "false", "--data.workers", "2"],
+    ],
+    ids=["again", "streaming", "streaming, 2 workers"],
+)
+def test_same_seed_same_numbers(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: list[str]
+) -> None:
+    other = run_in(tmp_path / "x", monkeypatch, "--query", "entropy", "--seed", "3", *how)
+    assert rows_of(other) == rows_of(reference)
+    assert selected_of(other) == selected_of(reference)
+
+
+def test_same_numbers_in_another_process(reference: Path, tmp_path: Path) -> None:
+    """As typed, from another folder, without the package on the path."""
+    command = [sys.executable, "-I", str(ROOT / "active/run.py"), *TINY, "--query=entropy", "--seed=3"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert rows_of(only_run(tmp_path)) == rows_of(reference)
+    assert selected_of(only_run(tmp_path)) == selected_of(reference)
+    assert {p.name for p in tmp_path.iterdir()} == {"runs", "artifacts"}
+
+
+def test_arms_of_a_seed_are_paired(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    margin = run_in(tmp_path / "m", monkeypatch, "--query", "margin", "--seed", "3")
+    balanced = run_in(
+        tmp_path / "b", monkeypatch, "--init", "balanced", "--query", "entropy", "--seed", "3"
+    )
+    other = run_in(tmp_path / "o", monkeypatch, "--query", "entropy", "--seed", "4")
+
+    def validation(run: Path) -> list[int]:
+        return pq.read_table(run / "validation.parquet")["index"].to_pylist()
+
+    assert rows_of(margin)[0] == rows_of(reference)[0], "cycle 0 does not depend on the query"
+    assert selected_of(margin)[0] == selected_of(reference)[0]
+    assert selected_of(margin)[1] != selected_of(reference)[1]
+    assert validation(margin) == validation(balanced) == validation(reference)
+    assert validation(other) != validation(reference)
+    assert selected_of(balanced)[0] != selected_of(reference)[0]
+    labels = pq.read_table(balanced / "cycle_0/selected.parquet")["index"].to_numpy()
+    from datamodules.sources import Digits
+
+    assert np.bincount(Digits().open().train.labels[labels]).tolist() == [2] * 10
+
+
+def test_one_stream_can_be_given_its_own_seed(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossed = run_in(
+        tmp_path / "x", monkeypatch, "--query", "entropy", "--seed", "3", "--seeds.weights", "8"
+    )
+    assert crossed.name == "seed3-weights8"
+    assert selected_of(crossed)[0] == selected_of(reference)[0]
+    assert rows_of(crossed)[0] != rows_of(reference)[0]
+
+
+def test_a_finished_run_is_skipped_and_can_be_extended(
+    reference: Path, cli: Cli, tmp_path: Path
+) -> None:
+    short = [*TINY[:2], "--cycles", "1", *TINY[4:], "--query", "entropy", "--seed", "3"]
+    assert cli(*short).status == 0
+    run = only_run(tmp_path)
+    before = (run / "cycles.jsonl").read_bytes()
+    finished = cli(*short)
+    assert "is finished" in finished.out
+    assert (run / "cycles.jsonl").read_bytes() == before
+    assert cli(*TINY, "--query", "entropy", "--seed", "3").status == 0
+    assert rows_of(run) == rows_of(reference)
+    assert selected_of(run) == selected_of(reference)
+    # Fewer cycles than are there are finished too, also with other threads: nothing is computed.
+    assert cli(*short).status == 0
+
+
+def test_another_config_is_refused(cli: Cli, tmp_path: Path) -> None:
+    command = [*TINY, "--query", "margin"]
+    assert cli(*command).status == 0
+    run = only_run(tmp_path)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["learner"]["lr"] = 0.5
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    before = (run / "cycles.jsonl").read_bytes()
+    refused = cli(*command)
+    assert refused.status == 2
+    assert "learner.lr (0.5 there, 0.025 here)" in refused.err
+    assert "seed" not in refused.err.split("settings:")[1].split(";")[0]
+    assert (run / "cycles.jsonl").read_bytes() == before
+
+
+def test_another_environment_is_refused_while_there_is_work(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*TINY).status == 0
+    run = only_run(tmp_path)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["environment"]["precision"] = "bf16-mixed"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "is finished" in cli(*TINY).out
+    refused = cli(*TINY, "--cycles", "3")
+    assert refused.status == 2
+    assert "precision (bf16-mixed there, 32-true here)" in refused.err
+
+
+def test_settings_that_change_no_result_are_not_compared(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*TINY).status == 0
+    other = ["--logger", "none", "--data.in_memory", "false", "--data.workers", "0", "--cycles", "3"]
+    finished = cli(*TINY, *other)
+    assert finished.status == 0, finished.err
+    assert len(rows_of(only_run(tmp_path))) == 4
+
+
+def test_two_processes_do_not_share_a_run(cli: Cli, tmp_path: Path) -> None:
+    from active.folder import RunFolder
+
+    assert cli(*TINY).status == 0
+    holder = RunFolder(only_run(tmp_path))
+    holder.lock()
+    try:
+        refused = cli(*TINY, "--cycles", "3")
+    finally:
+        holder.unlock()
+    assert refused.status == 2
+    assert "another process is at work" in refused.err
+    assert cli(*TINY, "--cycles", "3").status == 0
+
+
+def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    finished = cli(*TINY, "--query", "entropy", "--dry-run")
+    assert finished.status == 0, finished.err
+    assert list(tmp_path.iterdir()) == []
+    # (20 + 40 + 60) x 4 epochs; 3 x (143 x 4 + 2 x 364); 1433 - 143 - 20, and 20 fewer
+    assert "480 training, 3,900 validation and test, 2,520 query" in finished.out
+    assert "initial pool: 20 samples" in finished.out
+
+
+def test_warm_start_goes_on_from_the_last_weights(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--query", "entropy", "--seed", "3", "--learner.warm_start", "true"]
+    warm = run_in(tmp_path / "x", monkeypatch, *arguments)
+    assert rows_of(warm)[0] == rows_of(reference)[0]
+    assert selected_of(warm)[1] == selected_of(reference)[1]
+    assert rows_of(warm)[1] != rows_of(reference)[1]
+    assert rows_of(warm)[1]["train/loss"] < rows_of(reference)[1]["train/loss"]
+
+
+def test_a_folder_of_images_runs_to_the_end(cli: Cli, tmp_path: Path) -> None:
+    for i, name in enumerate("abc"):
+        write_images(tmp_path / "pictures/train" / name, 20, seed=i)
+        write_images(tmp_path / "pictures/test" / name, 5, seed=10 + i)
+    finished = cli(
+        *TINY, "--data", "folder", "--data.root", "pictures", "--data.size", "16", "--query", "margin",
+        "--init_budget", "6", "--budget", "4", "--learner.width", "4",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    run = only_run(tmp_path)
+    assert "folder-pictures-size16-6+4/" in run.as_posix()
+    assert [row["pool/labeled"] for row in rows_of(run)] == [6, 10, 14]
+    ids = pq.read_table(run / "cycle_1/selected.parquet")["id"].to_pylist()
+    assert all((tmp_path / "pictures" / name).exists() for name in ids)
+
+
+def test_a_folder_without_labels_gets_its_list(cli: Cli, tmp_path: Path) -> None:
+    write_images(tmp_path / "pictures", 30)
+    command = ["--logger", "csv", "--data", "folder", "--data.root", "pictures", "--init_budget", "5"]
+    finished = cli(*command)
+    assert finished.status == 0, finished.err
+    lines = (only_run(tmp_path) / "label_first.csv").read_text().splitlines()
+    assert lines[0] == "rank,id"
+    names = [line.split(",")[1].strip('"') for line in lines[1:]]
+    assert len(set(names)) == 5
+    assert all((tmp_path / "pictures" / name).exists() for name in names)
+    assert "label_first.csv" in finished.out
+    refused = cli(*command, "--init", "balanced")
+    assert refused.status == 2
+    assert "needs the labels" in refused.err
+
+
+@pytest.mark.real_data
+def test_real_images_run(data_root: str, cli: Cli, tmp_path: Path) -> None:
+    """MNIST and long-tail CIFAR-10 through the whole loop, as small as they can be made."""
+    short = ["--logger", "csv", "--cycles", "1", "--trainer.max_epochs", "1", "--query", "entropy",
+             "--learner.width", "8", "--data.root", data_root]  # fmt: skip
+    assert cli(*short, "--data", "mnist").status == 0
+    run = only_run(tmp_path)
+    assert [row["pool/labeled"] for row in rows_of(run)] == [60, 120]
+    assert rows_of(run)[0]["pool/validation_labels"] == 6000
+    tail = cli(*short, "--data", "cifar10_lt", "--runs_dir", "tail/runs", "--budget", "100")
+    assert tail.status == 0, tail.err
+    assert [row["pool/labeled"] for row in rows_of(only_run(tmp_path / "tail"))] == [1399, 1499]
+    assert rows_of(only_run(tmp_path / "tail"))[0]["pool/validation_labels"] == 1400

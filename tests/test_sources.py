@@ -1,0 +1,288 @@
+"""Data sets: what they hold, how they are cached, streamed and refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.errors import UserError
+from datamodules.folders import FileDecoder, ImageFolder
+from datamodules.images import Images, load_images
+from datamodules.sources import CIFAR, MNIST, ArrayDecoder, Digits, Imbalanced, long_tail_sizes
+from datamodules.tiny_imagenet import TinyImageNet
+from tests.conftest import write_images
+
+
+def same_pixels(one: Images, other: Images) -> bool:
+    every = np.arange(len(one.train))
+    return bool((one.train.take(every) == other.train.take(every)).all())
+
+
+def test_digits_have_a_fixed_split(tmp_path: Path) -> None:
+    images = load_images(Digits(), tmp_path)
+    assert (len(images.train), len(images.test)) == (1433, 364)
+    assert images.train.shape == (1, 8, 8)
+    assert images.train.ids[17] == "train/00017"
+    assert int(images.train.pixels.max()) == 255
+    assert np.bincount(images.test.labels).min() >= 35
+    digest = hashlib.sha256(images.train.pixels.numpy().tobytes()).hexdigest()
+    assert digest.startswith("f617d3605e7450d6")
+
+
+def test_statistics_of_the_digits_are_those_of_their_yaml(tmp_path: Path) -> None:
+    import yaml
+
+    from tests.conftest import ROOT
+
+    stored = yaml.safe_load((ROOT / "conf/data/digits.yaml").read_text())
+    pixels = load_images(Digits(), tmp_path).train.pixels.double() / 255
+    assert stored["mean"] == [pytest.approx(pixels.mean().item(), abs=5e-4)]
+    assert stored["std"] == [pytest.approx(pixels.std().item(), abs=5e-4)]
+
+
+@pytest.mark.real_data
+def test_mnist_is_the_published_one_padded(data_root: str, tmp_path: Path) -> None:
+    images = load_images(MNIST(data_root), tmp_path)
+    assert images.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert images.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert images.train.shape == (1, 32, 32)
+    inner = images.train.pixels[:, :, 2:30, 2:30].float() / 255
+    assert int(images.train.pixels.sum()) == int((inner * 255).round().sum())
+    assert inner.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    assert inner.std().item() == pytest.approx(0.3081, abs=1e-4)
+
+
+@pytest.mark.real_data
+def test_cifar10_and_its_long_tail(data_root: str, tmp_path: Path) -> None:
+    images = load_images(CIFAR(data_root), tmp_path)
+    assert images.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
+    pixels = images.train.pixels.double() / 255
+    assert np.allclose(pixels.mean(dim=(0, 2, 3)), [0.49140, 0.48216, 0.44653], atol=1e-4)
+    assert np.allclose(pixels.std(dim=(0, 2, 3)), [0.24703, 0.24349, 0.26159], atol=1e-4)
+    tail = load_images(Imbalanced(CIFAR(data_root), 50), tmp_path)
+    sizes = [5000, 3237, 2096, 1357, 878, 568, 368, 238, 154, 100]
+    assert np.bincount(tail.train.labels).tolist() == sizes
+    assert len(tail.test) == 10_000
+    originals = np.array([int(name.split("/")[1]) for name in tail.train.ids])
+    assert (np.diff(originals) > 0).all()
+    assert (tail.train.pixels == images.train.pixels[originals]).all()
+    other = Imbalanced(CIFAR(data_root), 50, seed=1).open().train
+    assert np.bincount(other.labels).tolist() == sizes
+    assert set(other.ids) != set(tail.train.ids)
+
+
+def test_long_tail_of_uneven_classes() -> None:
+    counts = np.array([10, 400, 400])
+    sizes = long_tail_sizes(counts, 10)
+    assert sizes.tolist() == [10, 85, 27]
+    assert (sizes <= counts).all()
+    with pytest.raises(UserError, match="at least 1"):
+        Imbalanced(Digits(), 0.5)
+
+
+def test_any_data_can_be_imbalanced(tmp_path: Path) -> None:
+    images = load_images(Imbalanced(Digits(), 10), tmp_path)
+    counts = np.bincount(images.train.labels)
+    assert counts[0] == pytest.approx(10 * counts[9], rel=0.1)
+    assert same_pixels(images, load_images(Imbalanced(Digits(), 10), tmp_path / "again"))
+
+
+def test_missing_data_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise socket.gaierror("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    for source in (MNIST(str(tmp_path / "none")), CIFAR(str(tmp_path / "none")),
+                   TinyImageNet(str(tmp_path / "none"))):  # fmt: skip
+        with pytest.raises(UserError, match=r"is not under .*none.* --data.root") as caught:
+            source.open()
+        assert "\n" not in str(caught.value)
+
+
+def test_the_cache_is_read_without_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_images(Digits(), tmp_path)
+    monkeypatch.setattr(Digits, "open", lambda self: pytest.fail("opened again"))
+    second = load_images(Digits(), tmp_path)
+    assert same_pixels(first, second)
+    assert second.train.ids == first.train.ids
+    assert second.classes == first.classes
+    streamed = load_images(Digits(), tmp_path, in_memory=False)
+    assert streamed.train.pixels is None
+    assert same_pixels(first, streamed)
+
+
+def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
+    load_images(Digits(), tmp_path)
+    (file,) = tmp_path.glob("digits/images-*/train.npy")
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(UserError, match="is damaged"):
+        load_images(Digits(), tmp_path)
+
+
+def test_a_failed_cache_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ArrayDecoder, "__call__", full)
+    with pytest.raises(OSError, match="No space"):
+        load_images(Digits(), tmp_path)
+    assert [p for p in tmp_path.rglob("*") if p.is_file() or "images" in p.name] == []
+
+
+def test_folder_with_train_and_test(tmp_path: Path) -> None:
+    for part, count in (("train", 5), ("test", 3)):
+        for i, name in enumerate(("cat", "dog")):
+            write_images(tmp_path / "x" / part / name, count, seed=i)
+    images = load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "a")
+    assert images.classes == ("cat", "dog")
+    assert (len(images.train), len(images.test)) == (10, 6)
+    assert images.train.ids[0] == "train/cat/000.png"
+    assert images.train.labels.tolist() == [0] * 5 + [1] * 5
+    assert images.train.shape == (3, 8, 8)
+
+
+def test_folder_with_classes_only_is_split_by_seed(tmp_path: Path) -> None:
+    for i, name in enumerate("abc"):
+        write_images(tmp_path / "x" / name, 10, seed=i)
+
+    def test_ids(seed: int) -> list[str]:
+        source = ImageFolder(str(tmp_path / "x"), size=8, test=0.3, test_seed=seed)
+        images = load_images(source, tmp_path / "a")
+        assert np.bincount(images.test.labels).tolist() == [3, 3, 3]
+        assert not set(images.test.ids) & set(images.train.ids)
+        return images.test.ids
+
+    assert test_ids(0) == test_ids(0) != test_ids(1)
+
+
+def test_folder_without_classes_has_no_labels(tmp_path: Path) -> None:
+    write_images(tmp_path / "x", 4)
+    images = load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "a")
+    assert images.classes is images.test is images.train.labels is None
+    assert images.train.ids == ["000.png", "001.png", "002.png", "003.png"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_unreadable_images_are_all_listed(tmp_path: Path, in_memory: bool) -> None:
+    for i, name in enumerate("ab"):
+        write_images(tmp_path / "x" / name, 4, seed=i)
+    whole = (tmp_path / "x/a/000.png").read_bytes()
+    (tmp_path / "x/a/cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no JPEG")
+    (tmp_path / "x/b/cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="unreadable") as caught:
+        load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "a", in_memory)
+    assert "a/cut.jpg" in str(caught.value) or "b/cut.png" in str(caught.value)
+    (tmp_path / "x/a/cut.jpg").unlink()
+    with pytest.raises(UserError, match=r"b/cut\.png"):
+        load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "a", in_memory)
+    (tmp_path / "x/b/cut.png").unlink()
+    assert len(load_images(ImageFolder(str(tmp_path / "x")), tmp_path / "a", in_memory).train) == 6
+
+
+def test_gray_only_if_all_are(tmp_path: Path) -> None:
+    write_images(tmp_path / "x/a", 3, color=False)
+    write_images(tmp_path / "x/b", 3, color=False)
+    source = ImageFolder(str(tmp_path / "x"), size=8)
+    assert load_images(source, tmp_path / "1").train.shape[0] == 1
+    write_images(tmp_path / "x/c", 1)
+    write_images(tmp_path / "x/c", 3)
+    source = ImageFolder(str(tmp_path / "x"), size=8)
+    assert load_images(source, tmp_path / "1").train.shape[0] == 3
+
+
+@pytest.mark.parametrize("size", [(20, 16), (16, 33), (64, 64), (12, 9)])
+def test_decoding_equals_torchvisions_resize_and_crop(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    from torchvision.transforms import v2
+
+    write_images(tmp_path, 1, size=size)
+    ours = FileDecoder([tmp_path / "000.png"], 3, 16)(np.array([0]))[0]
+    image = Image.open(tmp_path / "000.png").convert("RGB")
+    theirs = v2.Compose([v2.Resize(16), v2.CenterCrop(16)])(image)
+    difference = np.abs(ours.astype(int) - np.asarray(theirs).transpose(2, 0, 1).astype(int))
+    assert difference.max() <= 1
+
+
+def test_orientation_and_16_bits(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    pixels[0] = 255
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = 6  # shown turned by 90 degrees
+    image.save(tmp_path / "turned.png", exif=exif)
+    turned = FileDecoder([tmp_path / "turned.png"], 3, 8)(np.array([0]))[0, 0]
+    assert (turned[:, -1] == 255).all()
+    assert turned.sum() == 8 * 255
+    Image.fromarray(np.full((8, 8), 0x8040, dtype=np.uint16)).save(tmp_path / "deep.png")
+    assert (FileDecoder([tmp_path / "deep.png"], 1, 8)(np.array([0])) == 0x80).all()
+
+
+@pytest.mark.parametrize(
+    ("layout", "sentence"),
+    [
+        ([], "no images"),
+        (["only/0"], "at least two classes, found only 'only'"),
+        (["a/0", "b/0", ""], "some images lie in class folders and some do not"),
+        (["train/a", "train/b"], "no images in test"),
+        (["train/a", "train/b", "test/c"], "classes that train/ does not have: c"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, layout: list[str], sentence: str) -> None:
+    (tmp_path / "x").mkdir()
+    for name in layout:
+        write_images(tmp_path / "x" / name, 2)
+    with pytest.raises(UserError, match=sentence):
+        load_images(ImageFolder(str(tmp_path / "x")), tmp_path / "a")
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        load_images(ImageFolder(str(tmp_path / "none")), tmp_path / "a")
+
+
+def test_a_touched_folder_is_decoded_again_but_stays_the_same_data(tmp_path: Path) -> None:
+    for i, name in enumerate("ab"):
+        write_images(tmp_path / "x" / name, 3, seed=i)
+    one = load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "1")
+    os.utime(tmp_path / "x/a/000.png", (1, 1))
+    two = load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "1")
+    assert len(list((tmp_path / "1/folder").iterdir())) == 2
+    assert one.fingerprint == two.fingerprint
+    write_images(tmp_path / "x/b", 4, seed=1)
+    three = load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "1")
+    assert three.fingerprint != one.fingerprint
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_tiny_imagenet_in_its_standard_layout(tmp_path: Path, in_memory: bool) -> None:
+    """A small stand-in with the published layout: three classes, listed out of order."""
+    root = tmp_path / "tiny-imagenet-200"
+    names = ["n02", "n01", "n03"]
+    lines = []
+    for i, name in enumerate(names):
+        folder = root / "train" / name / "images"
+        folder.mkdir(parents=True)
+        for j in range(2):
+            color = Image.new("RGB", (64, 64), (50 * i, 0, j))
+            color.save(folder / f"{name}_{j}.JPEG", quality=100)
+    (root / "val/images").mkdir(parents=True)
+    for j, name in enumerate(["n03", "n01"]):
+        Image.new("L", (64, 64), 100 * j).save(root / f"val/images/val_{j}.JPEG")
+        lines.append(f"val_{j}.JPEG\t{name}\t0\t0\t62\t62")
+    (root / "wnids.txt").write_text("\n".join(names))
+    (root / "val/val_annotations.txt").write_text("\n".join(lines) + "\n")
+    images = load_images(TinyImageNet(str(tmp_path)), tmp_path / "a", in_memory)
+    assert images.classes == ("n01", "n02", "n03")
+    assert images.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert images.test.labels.tolist() == [2, 0]
+    assert images.train.take(np.array([4])).shape == (1, 3, 64, 64)
+    assert abs(int(images.train.take(np.array([4]))[0, 0].float().mean()) - 100) <= 2
