@@ -112,8 +112,8 @@ def setup(job: Job) -> Setup:
     val = config.data.val if images.classes else 0
     pools = Pools(total, draw_validation(total, val, seeds))
     init_budget = resolve_count("init_budget", config.init_budget, total)
-    budget = resolve_count("budget", config.budget, total)
     cycles = config.cycles if images.classes else 0
+    budget = resolve_count("budget", config.budget, total) if cycles else 0
     check_budgets(total, len(pools.validation), init_budget, budget, cycles)
     try:
         training = Training(config.trainer.max_epochs, config.trainer.val_checks)

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,33 +30,34 @@ class Program:
     name: str
     handler: str
     check: str | None = None
+    failures: list[Exception] = field(default_factory=list)
 
     def load(self, name: str) -> Handler:
         module, function = name.split(":")
         return getattr(import_module(module), function)
 
     def __call__(self, config: DictConfig) -> None:
-        """One Hydra job. In a grid a failure is written into the run folder and the job returns,
-        so that no launcher sees it and the others go on."""
+        """One Hydra job. It always returns, so that no launcher sees a failure and, in a grid, the
+        other jobs go on: there the failure is written into the run folder."""
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
         hydra = HydraConfig.get()
         job = make_job(self.name, config, list(hydra.overrides.task))
-        handler = self.load(self.handler)
-        if hydra.mode != RunMode.MULTIRUN:
-            handler(job)
-            return
-        print(f"--- {job.name.path}", flush=True)
-        error_file = Path(job.config.runs_dir) / job.name.path / "error.txt"
-        error_file.unlink(missing_ok=True)
+        grid = hydra.mode == RunMode.MULTIRUN
+        error_file = Path(getattr(job.config, "runs_dir", ".")) / job.name.path / "error.txt"
+        if grid:
+            print(f"--- {job.name.path}", flush=True)
+            error_file.unlink(missing_ok=True)
         try:
-            handler(job)
+            self.load(self.handler)(job)
         except Exception as error:
-            text = _sentence(error) or traceback.format_exc()
-            print(f"failed: {text}", file=sys.stderr, flush=True)
-            error_file.parent.mkdir(parents=True, exist_ok=True)
-            error_file.write_text(text + "\n")
+            self.failures.append(error)
+            if grid:
+                text = _sentence(error) or traceback.format_exc()
+                print(f"failed: {text}", file=sys.stderr, flush=True)
+                error_file.parent.mkdir(parents=True, exist_ok=True)
+                error_file.write_text(text + "\n")
 
 
 def launch(program: Program) -> None:
@@ -99,6 +100,8 @@ def _run(program: Program, line: CommandLine, jobs: list[Job]) -> None:
     _hydra(program, line)
     if grid:
         _report_failures(jobs)
+    elif program.failures:
+        raise program.failures[0]
 
 
 def _report_failures(jobs: list[Job]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -48,28 +49,27 @@ def run(folder: str, place: str | None = None, count: int = 0, before: bool = Tr
 
     os.chdir(folder)
     if place == "step":
-        Classifier.training_step = kill_after(Classifier.training_step, count, before)
+        step = kill_after(Classifier.training_step, count, before)
+        Classifier.training_step = lambda self, batch: step(self, batch)
     elif place == "validation":
-        Classifier.validation_step = kill_after(Classifier.validation_step, count, before)
+        step = kill_after(Classifier.validation_step, count, before)
+        Classifier.validation_step = lambda self, batch: step(self, batch)
     elif place == "query":
-        Classifier.predict_step = kill_after(Classifier.predict_step, count, before)
+        step = kill_after(Classifier.predict_step, count, before)
+        Classifier.predict_step = lambda self, batch: step(self, batch)
     elif place == "rename":
         files.os.replace = kill_after(os.replace, count, before)
     elif place == "half a row":
-        original = files.json.dumps
-        calls = 0
+        append = files.RunFolder.append
 
-        def half(row: dict) -> str:
-            nonlocal calls
-            calls += 1
-            if calls == count:
-                path = only_run(Path(folder)) / files.ROWS
-                with open(path, "ab") as stream:
-                    stream.write(original(row).encode()[:100])
+        def half(self: files.RunFolder, row: dict) -> None:
+            if row["cycle"] == count:
+                with open(self.path / files.ROWS, "ab") as stream:
+                    stream.write(json.dumps(row).encode()[:100])
                 die()
-            return original(row)
+            append(self, row)
 
-        files.json.dumps = half
+        files.RunFolder.append = half
     assert run_cli("active", *COMMAND).status == 0
 
 
@@ -109,10 +109,10 @@ def check(folder: Path, reference: Path) -> None:
     [
         ("step", 3, True),
         ("validation", 6, False),
-        ("query", 4, True),
+        ("query", 2, True),
         ("rename", 3, True),
         ("rename", 5, False),
-        ("half a row", 2, True),
+        ("half a row", 1, True),
     ],
 )
 def test_killed_and_started_again(

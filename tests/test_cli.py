@@ -1,0 +1,285 @@
+"""The command line as typed: flags, help, names, grids, and what a run is called."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conf.cli import expand, parse
+from conf.compose import build, compose_config, composer, groups, plain
+from conf.help import help_text
+from datamodules.errors import UserError
+from tests.conftest import ROOT, TINY, only_run, rows_of
+
+Cli = Callable[..., object]
+
+
+def jobs(*words: str) -> list:
+    return expand("active", parse(list(words)))
+
+
+def test_flags_become_overrides() -> None:
+    line = parse(
+        ["--init", "random", "--query=entropy", "--data", "mnist", "--trainer.max_epochs", "5",
+         "-m", "--logger", "csv,wandb", "--data.root", "/a b/c", "--seed", "3", "--dry-run"]
+    )  # fmt: skip
+    assert line.overrides == [
+        "seed=3", "init=random", "query=entropy", "data=mnist", "trainer.max_epochs=5",
+        "logger=[csv,wandb]", "data.root='/a b/c'", "dry_run=true",
+    ]  # fmt: skip
+    assert line.flags == ["-m"]
+    assert parse(line.argv).argv == line.argv, "relaunched programs parse their own output"
+
+
+def test_the_card_of_the_issue_composes() -> None:
+    (job,) = jobs("--init", "random", "--query", "entropy", "--data", "mnist", "--seed", "3")
+    config = job.config
+    assert (config.init_budget, config.budget, config.cycles) == (60, 60, 10)
+    assert (config.trainer.max_epochs, config.learner.lr, config.learner.optimizer) == (
+        100, 0.005, "adam",
+    )  # fmt: skip
+    assert job.name.path == "single/mnist/random/entropy/resnet18/seed3"
+
+
+@pytest.mark.parametrize(
+    ("data", "budgets", "recipe"),
+    [
+        ("cifar10", (5000, 5000, 5), (200, 96, "sgd", 0.025, "cosine", 3, True, 128)),
+        ("cifar100", (5000, 5000, 5), (200, 96, "sgd", 0.025, "cosine", 3, True, 128)),
+        ("cifar10_lt", (1399, 1400, 5), (200, 96, "sgd", 0.025, "cosine", 3, True, 128)),
+        ("mnist", (60, 60, 10), (100, 64, "adam", 0.005, "none", 7, True, 128)),
+        ("tiny_imagenet", (10_000, 10_000, 5), (100, 200, "adam", 0.001, "none", 3, True, 512)),
+    ],
+)
+def test_table_1_of_the_paper(data: str, budgets: tuple, recipe: tuple) -> None:
+    config = jobs("--data", data)[0].config
+    learner = config.learner
+    assert (config.init_budget, config.budget, config.cycles) == budgets
+    assert learner.weight_decay == 3e-4
+    assert recipe == (
+        config.trainer.max_epochs, learner.batch_size, learner.optimizer, learner.lr,
+        learner.schedule, learner.stem, learner.max_pool, learner.projection,
+    )  # fmt: skip
+
+
+def test_a_grid_goes_seed_by_seed() -> None:
+    grid = jobs("--query", "entropy,margin", "--seed", "0,1", "-m")
+    assert [job.name.path.split("/", 3)[3] for job in grid] == [
+        "entropy/resnet18/seed0", "margin/resnet18/seed0",
+        "entropy/resnet18/seed1", "margin/resnet18/seed1",
+    ]  # fmt: skip
+
+
+def test_names_carry_what_differs() -> None:
+    def path(*words: str) -> str:
+        return jobs(*words)[0].name.path.removeprefix("single/")
+
+    assert path("--data", "mnist", "--init_budget", "10", "--budget", "10") == (
+        "mnist-10+10/random/random/resnet18/seed0"
+    )
+    assert path("--trainer.max_epochs", "5", "--seeds.split", "0") == (
+        "digits/random/random/resnet18-max_epochs5/seed0-split0"
+    )
+    assert path("--trainer.max_epochs", "40") == "digits/random/random/resnet18/seed0"
+    assert path("--data.val", "0", "--learner.warm_start", "true") == (
+        "digits-val0/random/random/resnet18-warm_start/seed0"
+    )
+    assert path("--data", "cifar10", "--data.flip", "false").startswith("cifar10-no_flip/")
+    assert path("--cycles", "9", "--logger", "none", "--data.workers", "3") == path()
+    assert path("--data", "folder", "--data.root", "/x/my pictures/") .startswith(
+        "folder-my_pictures/"
+    )  # fmt: skip
+
+
+def test_settings_that_differ_never_share_a_folder() -> None:
+    """Every setting that can change a number, changed alone, gives a name of its own."""
+    changes = {
+        "data.val": "0.2", "data.imbalance": "5", "data.flip": "true", "data.crop": "1",
+        "data.mean": "[0.5]", "data.std": "[0.5]", "data.eval_batch_size": "100",
+        "init_budget": "30", "budget": "30", "seed": "1", "learner.dropout": "on",
+        "learner.warm_start": "true", "learner.batch_size": "8", "learner.optimizer": "adam",
+        "learner.lr": "0.1", "learner.weight_decay": "0.0", "learner.schedule": "none",
+        "learner.width": "8", "learner.stem": "7", "learner.max_pool": "true",
+        "learner.projection": "64", "trainer.max_epochs": "3", "trainer.val_checks": "3",
+        "trainer.precision": "bf16-mixed", "trainer.threads": "2", "trainer.compile": "true",
+        "trainer.deterministic": "false", "trainer.devices": "2", "trainer.strategy": "fsdp",
+        "trainer.accelerator": "cpu", "trainer.sync_batchnorm": "false",
+        **{f"seeds.{name}": "7" for name in
+           ("split", "init", "weights", "batches", "augmentation", "query")},
+    }  # fmt: skip
+    names = {jobs(f"--{key}", value)[0].name.path for key, value in changes.items()}
+    assert len(names | {jobs()[0].name.path}) == len(changes) + 1
+
+
+@pytest.mark.parametrize("name", groups()["experiment"])
+def test_experiments_expand_without_shared_folders(name: str) -> None:
+    grid = jobs("--experiment", name)
+    paths = [job.name.path for job in grid]
+    assert len(set(paths)) == len(paths) > 1
+    assert all(path.startswith(f"{name}/") for path in paths)
+
+
+def test_experiment_grids_can_be_narrowed() -> None:
+    assert len(jobs("--experiment", "quick")) == 18
+    assert len(jobs("--experiment", "quick", "--seed", "4", "--init", "random")) == 3
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [(g, o) for g, options in groups().items() for o in options if g != "experiment"],
+)
+def test_every_option_composes_and_builds(group: str, option: str) -> None:
+    override = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
+    with composer():
+        config = plain(compose_config("active", [override]))
+    if group in ("init", "query"):
+        build(config[group])
+    if group == "data":
+        assert build(config["data"]["source"]).name in (option, "cifar10")
+    first = (ROOT / f"conf/{group}/{option}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# "), "help shows the first line"
+
+
+def test_help_names_every_group_option_and_setting() -> None:
+    text = help_text("active")
+    for group, options in groups().items():
+        assert f"--{group}" in text
+        assert all(f"\n    {option} " in text for option in options)
+    for setting in ("--trainer.max_epochs", "--seeds.split", "--data.root", "--init_budget"):
+        assert f"  {setting} " in text
+    assert "python active/run.py --init random --query entropy --data mnist --seed 3" in text
+    assert max(map(len, text.splitlines())) < 140
+
+
+def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """In a process of its own, which tells whether torch was imported."""
+    code = (
+        "import sys, runpy, atexit\n"
+        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+        f"sys.argv = ['run.py', *{list(arguments)!r}]\n"
+        f"sys.path.insert(0, {str(ROOT / 'active')!r})\n"
+        f"runpy.run_path({str(ROOT / 'active/run.py')!r}, run_name='__main__')\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["--query", "entropi"], 2),
+        (["--data", "mnst"], 2),
+        (["--trainer.max_epoch", "3"], 2),
+        (["--seed", "one"], 2),
+        (["--cfg", "job"], 0),
+    ],
+)
+def test_answers_without_torch(arguments: list[str], status: int, tmp_path: Path) -> None:
+    finished = run_script(*arguments, cwd=tmp_path)
+    assert finished.returncode == status
+    assert finished.stderr.splitlines()[-1] == "False"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cfg_prints_what_would_run(tmp_path: Path) -> None:
+    out = run_script("--data", "mnist", "--cfg", "job", "--seed", "4", cwd=tmp_path).stdout
+    config = yaml.safe_load(out)
+    assert config["seed"] == 4
+    assert config["learner"]["lr"] == 0.005
+
+
+def test_a_grid_as_typed(cli: Cli, tmp_path: Path) -> None:
+    finished = cli(*TINY, "--query", "random,margin", "--seed", "0,1", "--cycles", "1", "-m")
+    assert finished.status == 0, finished.err
+    runs = sorted(p.parent for p in tmp_path.glob("runs/**/cycles.jsonl"))
+    assert len(runs) == 4
+    assert all(len(rows_of(run)) == 2 for run in runs)
+    assert {p.name for p in tmp_path.iterdir()} == {"runs", "artifacts"}
+
+
+def test_one_bad_job_of_three(cli: Cli, tmp_path: Path) -> None:
+    """A run that fails is recorded and reported; the other two finish; started again, it heals."""
+    command = [*TINY, "--seed", "0,1,2", "--cycles", "0", "-m"]
+    bad = tmp_path / "runs/single/digits/random/random/resnet18-max_epochs4-val_checks4/seed1"
+    bad.mkdir(parents=True)
+    (bad / "cycles.jsonl").write_text("not a row\n")
+    finished = cli(*command)
+    assert finished.status == 1
+    assert "1 of 3 runs failed" in finished.err
+    assert "damaged at line 1" in (bad / "error.txt").read_text()
+    done = list(tmp_path.glob("runs/**/cycle_0/model.ckpt"))
+    assert len(done) == 2
+    (bad / "cycles.jsonl").unlink()
+    assert cli(*command).status == 0
+    assert len(rows_of(bad)) == 1
+    assert not (bad / "error.txt").exists()
+
+
+def test_a_bug_in_one_job_is_recorded_with_its_traceback(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from active.cycle import Run
+
+    go = Run.go
+
+    def broken(self: Run, done: int, cycles: int) -> None:
+        if self.seeds.seed == 1:
+            raise ZeroDivisionError("a bug")
+        go(self, done, cycles)
+
+    monkeypatch.setattr(Run, "go", broken)
+    finished = cli(*TINY, "--seed", "0,1,2", "--cycles", "0", "-m")
+    assert finished.status == 1
+    (file,) = tmp_path.glob("runs/**/error.txt")
+    assert "Traceback" in file.read_text()
+    assert len(list(tmp_path.glob("runs/**/cycle_0/model.ckpt"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--query", "entropi"], "unknown query 'entropi': did you mean 'entropy'?"),
+        (["--init", "blanced"], "unknown init 'blanced': did you mean 'balanced'?"),
+        (["--data", "cifar"], "unknown data 'cifar': did you mean 'cifar10"),
+        (["--logger", "csv,wandbb"], "unknown logger 'wandbb': did you mean 'wandb'?"),
+        (["--experiment", "quik"], "unknown experiment 'quik': did you mean 'quick'?"),
+        (
+            ["--trainer.max_epoch", "3"],
+            "unknown setting 'trainer.max_epoch': did you mean 'trainer.",
+        ),
+        (["--budgett", "3"], "unknown setting 'budgett': did you mean 'budget'?"),
+        (["--query", "margin", "--query.beta", "3"], "unknown setting 'query.beta'"),
+        (["--data.size", "64"], "unknown setting 'data.size'"),
+        (["--seed", "x"], "seed: Value 'x' of type 'str' could not be converted to Integer"),
+        (["--trainer.max_epochs", "many"], "trainer.max_epochs: Value 'many'"),
+        (["--query", "entropy,margin"], "--query entropy,margin is a list; add -m"),
+        (["--seed"], "--seed needs a value"),
+        (["entropy"], "'entropy' is not a flag"),
+        (["--query", "margin,entropi", "-m"], "unknown query 'entropi'"),
+        (["--query", "random", "--seed", "0,y", "-m"], "seed: Value 'y'"),
+    ],
+)
+def test_wrong_words(words: list[str], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        jobs(*words)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_grids_cannot_use_ddp(cli: Cli, tmp_path: Path) -> None:
+    refused = cli("--trainer", "ddp", "--seed", "0,1", "-m")
+    assert refused.status == 2
+    assert "cannot use --trainer ddp" in refused.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tiny_run_has_one_folder(cli: Cli, tmp_path: Path) -> None:
+    for flags in itertools.permutations(["--query=margin", "--init=balanced"]):
+        assert cli(*TINY, "--cycles", "0", *flags).status == 0
+    assert only_run(tmp_path).parent.parent.name == "margin"

@@ -1,0 +1,236 @@
+"""Weights & Biases read back from its own file, curves.csv, TensorBoard."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, TINY, only_run, rows_of
+from tests.test_kill import SERVER, finish, run_cli
+
+Cli = Callable[..., Any]
+WANDB = (*TINY, "--logger", "csv,wandb", "--query", "margin", "--seed", "2")
+ON_LABELS = {
+    "test/acc", "test/acc_last", "test/nll", "test/ece", "test/balanced_acc", "test/acc_per_class",
+    "pool/fraction", "pool/classes", "pool/entropy", "pool/validation_labels", "time/train_s",
+    "time/query_s",
+}  # fmt: skip
+ON_EPOCHS = {"train/loss", "val/acc"}
+
+
+def chunks(data: bytes) -> Iterator[bytes]:
+    """Records of a .wandb file: LevelDB's log format behind seven bytes of header."""
+    position, parts = 7, b""
+    while position + 7 <= len(data):
+        room = 32_768 - position % 32_768
+        if room < 7:
+            position += room
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        parts += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def read_back(run: Path) -> dict[str, Any]:
+    """History, axes, config and names from all parts of a run."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
+    found: dict[str, Any] = {"history": [], "axis": {}, "config": {}, "runs": [], "files": files}
+    for file in files:
+        for chunk in chunks(file.read_bytes()):
+            record = pb.Record()
+            record.ParseFromString(chunk)
+            kind = record.WhichOneof("record_type")
+            if kind == "history":
+                items = record.history.item
+                row = {(i.key or "/".join(i.nested_key)): json.loads(i.value_json) for i in items}
+                found["history"].append(row)
+            elif kind == "metric" and record.metric.step_metric:
+                name = record.metric.name or record.metric.glob_name
+                found["axis"][name] = record.metric.step_metric
+            elif kind == "run":
+                found["runs"].append(record.run)
+                for item in record.run.config.update:
+                    found["config"][item.key] = json.loads(item.value_json)
+    return found
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run kept offline, and what it printed."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path_factory.mktemp("wandb"))
+        finished = run_cli("active", *WANDB)
+        assert finished.status == 0, finished.err
+        return only_run(Path.cwd()).resolve(), finished.out
+
+
+def test_wandb_has_every_name_on_its_axis(logged: tuple[Path, str]) -> None:
+    found = read_back(logged[0])
+    assert {n: a for n, a in found["axis"].items() if n in ON_LABELS} == dict.fromkeys(
+        ON_LABELS, "pool/labeled"
+    )
+    assert {n: a for n, a in found["axis"].items() if n in ON_EPOCHS} == dict.fromkeys(
+        ON_EPOCHS, "epoch"
+    )
+    cycles = [row for row in found["history"] if "test/acc" in row]
+    assert [row["pool/labeled"] for row in cycles] == [20, 40, 60]
+    for logged_row, row in zip(cycles, rows_of(logged[0]), strict=True):
+        assert {name.split("/0")[0] for name in logged_row} | {"test/acc_per_class"} >= ON_LABELS
+        assert logged_row["test/acc"] == row["test/acc"]
+        per_class = logged_row["test/acc_per_class"]
+        assert list(per_class.values()) == row["test/acc_per_class"]
+    curves = [row for row in found["history"] if "train/loss" in row]
+    assert [row["epoch"] for row in curves] == list(range(1, 13))
+    assert [row["cycle"] for row in curves] == [0] * 4 + [1] * 4 + [2] * 4
+    checks = [row for row in found["history"] if "val/acc" in row]
+    assert [row["epoch"] for row in checks] == list(range(1, 13))
+
+
+def test_wandb_has_config_group_and_thumbnails(logged: tuple[Path, str]) -> None:
+    run, _ = logged
+    found = read_back(run)
+    assert found["config"]["seed"] == 2
+    assert found["config"]["learner"]["lr"] == 0.025
+    assert {r.run_group for r in found["runs"]} == {"single"}
+    assert {r.project for r in found["runs"]} == {"initial-pools"}
+    tables = [row["chosen"] for row in found["history"] if "chosen" in row]
+    assert len(tables) == 3
+    assert [table["nrows"] for table in tables] == [20, 20, 20]
+    media = run / found["files"][0].parent.name
+    files = list(run.glob("wandb/offline-run-*/files/" + tables[1]["path"]))
+    assert len(files) == 1, media
+    content = json.loads(files[0].read_text())
+    assert content["columns"] == ["cycle", "rank", "id", "image", "label", "score"]
+    picture = next(run.glob("wandb/offline-run-*/files/" + content["data"][0][3]["path"]))
+    from PIL import Image
+
+    assert Image.open(picture).size == (8, 8)
+
+
+def upload_command(out: str) -> list[str]:
+    (line,) = [line for line in out.splitlines() if line.startswith("to upload to W&B: ")]
+    return shlex.split(line.removeprefix("to upload to W&B: "))
+
+
+def test_the_printed_command_uploads_what_is_there(logged: tuple[Path, str]) -> None:
+    run, out = logged
+    command = upload_command(out)
+    assert command[:3] == ["wandb", "sync", "--id"]
+    assert [Path(part).name for part in command[4:]] == [
+        f.parent.name for f in run.glob("wandb/off*/*.wandb")
+    ]
+
+
+def killed_run(folder: str) -> None:
+    """Dies in its fourth epoch of the second cycle."""
+    from active.classifier import Classifier
+    from tests.test_kill import kill_after
+
+    os.chdir(folder)
+    step = kill_after(Classifier.training_step, 10, True)
+    Classifier.training_step = lambda self, batch: step(self, batch)  # type: ignore[method-assign]
+    run_cli("active", *WANDB)
+
+
+def test_killed_and_resumed_is_one_wandb_run(
+    logged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = SERVER.Process(target=killed_run, args=(str(tmp_path),))
+    process.start()
+    assert finish(process) == -signal.SIGKILL
+    time.sleep(1.1)  # W&B names the parts by the second
+    monkeypatch.chdir(tmp_path)
+    finished = run_cli("active", *WANDB)
+    assert finished.status == 0, finished.err
+    found, reference = read_back(only_run(tmp_path)), read_back(logged[0])
+    assert {r.run_id for r in found["runs"]} == {r.run_id for r in reference["runs"]}
+    assert len({r.run_id for r in found["runs"]}) == 1
+    command = upload_command(finished.out)
+    assert len(command[4:]) == len(found["files"]) == 2
+    assert command[3] == found["runs"][0].run_id
+    assert all(Path(part).is_dir() for part in command[4:])
+    cycles = [row["test/acc"] for row in found["history"] if "test/acc" in row]
+    assert cycles == [row["test/acc"] for row in rows_of(logged[0])]
+    assert rows_of(only_run(tmp_path)) == rows_of(logged[0])
+    dry = subprocess.run(
+        [str(ROOT / ".venv/bin/wandb"), *command[1:3], command[3], "--dry-run", *command[4:]],
+        capture_output=True, text=True,
+    ) if (ROOT / ".venv/bin/wandb").exists() else None  # fmt: skip
+    if dry is not None:
+        assert dry.returncode == 0, dry.stderr
+
+
+@pytest.mark.parametrize("server", ["silent", "closed"])
+def test_an_unreachable_server_costs_seconds_and_no_row(
+    logged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    if server == "silent":
+        listener.listen(8)  # takes connections and never answers
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.chdir(tmp_path)
+    from active import logs
+
+    started, opened = time.monotonic(), []
+    original = logs.open_wandb
+
+    def timed(*arguments: Any, **named: Any) -> Any:
+        before = time.monotonic()
+        sink = original(*arguments, **named)
+        opened.append(time.monotonic() - before)
+        return sink
+
+    monkeypatch.setattr(logs, "open_wandb", timed)
+    finished = run_cli("active", *WANDB)
+    listener.close()
+    assert finished.status == 0, finished.err
+    assert opened[0] < 20, f"W&B took {opened[0]:.0f} of {time.monotonic() - started:.0f} s"
+    assert "kept offline" in finished.out
+    assert "wandb sync" in finished.out
+    assert rows_of(only_run(tmp_path)) == rows_of(logged[0])
+
+
+def test_disabled_wandb_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.chdir(tmp_path)
+    finished = run_cli("active", *TINY, "--logger", "wandb", "--cycles", "0")
+    assert finished.status == 0, finished.err
+    assert "wandb sync" not in finished.out
+    assert not list(tmp_path.glob("runs/**/offline-run-*"))
+
+
+def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.chdir(tmp_path)
+    finished = run_cli("active", *TINY, "--logger", "tensorboard", "--cycles", "1")
+    assert finished.status == 0, finished.err
+    run = only_run(tmp_path)
+    with contextlib.redirect_stderr(io.StringIO()):
+        events = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [e.step for e in events.Scalars("test/acc")] == [20, 40]
+    assert [e.step for e in events.Scalars("train/loss")] == list(range(1, 9))
+    assert events.Tags()["images"] == ["chosen/cycle_0", "chosen/cycle_1"]
+    assert re.match("0.", str(events.Scalars("test/acc")[0].value))
