@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning.loggers import Logger
 
 from active.classifier import Classifier
 from active.devices import Devices
 from active.display import Display
 from active.folder import RunFolder
-from active.logs import Chosen
+from active.logs import Chosen, Sink
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
 from datamodules.datamodule import PoolDataModule
@@ -26,7 +24,6 @@ from datamodules.initial import Candidates, Init
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 
-log = logging.getLogger("initial_pools")
 THUMBNAILS = 64
 
 
@@ -48,7 +45,7 @@ class Run:
     training: Training
     devices: Devices
     folder: RunFolder
-    loggers: list[Logger]
+    loggers: list[Sink]
     display: Display
     init_budget: int
     budget: int
@@ -152,14 +149,18 @@ class Run:
 
     def _write_selection(self, cycle: int, selection: Selection, seconds: float) -> None:
         ids = [self.images.train.ids[i] for i in selection.indices]
-        self.folder.write_selected(cycle, ids, selection.indices, selection.scores, seconds)
         shown = selection.indices[:THUMBNAILS]
         chosen = Chosen(
-            cycle, ids[:THUMBNAILS], self.images.train.take(shown).numpy(), selection.scores,
+            cycle,
+            ids[:THUMBNAILS],
+            self.images.train.take(shown).numpy(),
+            selection.scores,
             [self._class_name(i) for i in shown],
-        )  # fmt: skip
+        )
+        # Logged before it is written: a kill in between logs it twice, which is better than never.
         for logger in self.loggers:
-            logger.log_chosen(chosen)  # type: ignore[attr-defined]
+            logger.log_chosen(chosen)
+        self.folder.write_selected(cycle, ids, selection.indices, selection.scores, seconds)
 
     def _class_name(self, index: int) -> str:
         """An oracle's answer: only for what has just been labeled."""
@@ -173,9 +174,8 @@ class Run:
     def _finish_cycle(self, cycle: int, row: dict[str, Any]) -> None:
         assert self._classifier is not None
         self.folder.write_checkpoint(cycle, self._classifier.save)
-        # Before the row: a kill in between logs the cycle twice, which is better than never.
         for logger in self.loggers:
-            logger.log_cycle(row, self.images.classes or ())  # type: ignore[attr-defined]
+            logger.log_cycle(row, self.images.classes or ())
         self.folder.append(row)
         if cycle > 0 and not self.keep_all_checkpoints:
             self.folder.drop_checkpoint(cycle - 1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from active.classifier import Classifier
@@ -17,7 +18,7 @@ from active.cycle import Run, choose_initial, write_label_list
 from active.devices import Devices, hardware
 from active.display import Display, cycles_table
 from active.folder import RunFolder
-from active.logs import RunInfo
+from active.logs import RunInfo, Sink
 from active.plan import CyclePlan, duration, measure, plan_cycles
 from active.query import Query
 from active.training import Training
@@ -130,7 +131,8 @@ def _check_learner(ready: Setup) -> None:
     if ready.config.learner.batch_size < 2:
         raise UserError(f"batch_size must be at least 2, not {ready.config.learner.batch_size}")
     try:
-        ready.make_classifier()
+        with torch.device("meta"):  # arguments are checked, no weight is drawn
+            ready.make_classifier()
     except ValueError as error:
         raise UserError(f"learner: {error}") from error
 
@@ -246,7 +248,7 @@ def _datamodule(ready: Setup, devices: Devices) -> PoolDataModule:
 
 def _loggers(
     job: Job, devices: Devices, folder: RunFolder, first_cycle: int, identity: dict[str, Any]
-) -> list[Any]:
+) -> list[Sink]:
     if not devices.is_zero:
         return []
     same = {k: v for k, v in flatten(identity).items() if not is_volatile(k)}

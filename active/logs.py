@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -55,17 +55,20 @@ class Chosen:
     labels: list[str]
 
 
-class Sink(Protocol):
-    """A Lightning logger that also takes a cycle's row and its chosen images."""
+class Sink(Logger):
+    """A Lightning logger that may also keep a cycle's row and its chosen images."""
 
-    def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None: ...
+    def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
+        pass
 
-    def log_chosen(self, chosen: Chosen) -> None: ...
+    def log_chosen(self, chosen: Chosen) -> None:
+        pass
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        pass
 
 
-class CSVCurves(Logger):
+class CSVCurves(Sink):
     """`curves.csv` in the run folder: cycle, running epoch, train/loss, val/acc.
 
     Not Lightning's CSVLogger, which deletes the file of the run that it is asked to continue.
@@ -110,17 +113,8 @@ class CSVCurves(Logger):
                 csv.writer(stream).writerow([row.get(name, "") for name in self.columns])
             self._row = {}
 
-    def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
-        pass  # cycles.jsonl has it
 
-    def log_chosen(self, chosen: Chosen) -> None:
-        pass  # selected.parquet has it
-
-    def close(self) -> None:
-        pass
-
-
-class TensorBoardSink(TensorBoardLogger):
+class TensorBoardSink(TensorBoardLogger, Sink):
     """Event files in the run folder; cycle metrics against the number of labeled samples."""
 
     def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
@@ -141,7 +135,7 @@ def open_tensorboard(info: RunInfo) -> TensorBoardSink:
     return TensorBoardSink(save_dir=str(info.folder), name="tensorboard", version="")
 
 
-class WandbSink(WandbLogger):
+class WandbSink(WandbLogger, Sink):
     """One W&B run for a run; cycle metrics against labeled samples, curves against epochs."""
 
     def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,7 @@ class Training:
         classifier: Classifier,
         datamodule: PoolDataModule,
         devices: Devices,
-        loggers: list[Logger],
+        loggers: Sequence[Logger],
         callbacks: list[pl.Callback],
     ) -> dict[str, Any]:
         """Trains on L, restores the best-validation weights and tests; the row's numbers.
@@ -122,12 +123,12 @@ class Training:
             classifier.backbone.compile()
         trainer = devices.trainer(
             max_epochs=self.max_epochs,
-            logger=loggers or False,
+            logger=list(loggers) or False,
             limit_val_batches=None if validated else 0,
             callbacks=[
                 *callbacks,
                 ValidationChecks(self.max_epochs, self.val_checks),
-                RunningEpoch(datamodule.cycle, self.max_epochs),
+                *([RunningEpoch(datamodule.cycle, self.max_epochs)] if loggers else []),
                 *([best] if validated else []),
             ],
         )
