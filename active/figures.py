@@ -24,8 +24,8 @@ def report(job: Job) -> None:
     """Writes curves (PNG, SVG) and tables (CSV, Markdown) and prints the table."""
     config = job.config
     runs_dir = Path(config.runs_dir)
-    out = Path(config.out) if config.out else runs_dir / config.experiment / "report"
-    runs = read_runs(runs_dir, config.experiment)
+    out = Path(config.out) if config.out else runs_dir / config.name / "report"
+    runs = read_runs(runs_dir, config.name)
     out.mkdir(parents=True, exist_ok=True)
     table = curve_table(runs)
     table.to_csv(out / "curves.csv", index=False, float_format="%.6f")
@@ -35,7 +35,7 @@ def report(job: Job) -> None:
         for suffix in ("png", "svg"):
             figure.savefig(out / f"curves_{data}_{learner}.{suffix}", dpi=150)
         pages.append(f"## {data}, {learner}\n\n{markdown(part)}")
-    failed = failed_runs(runs_dir, config.experiment)
+    failed = failed_runs(runs_dir, config.name)
     if failed:
         pages.append("## failed runs\n\n" + "\n".join(f"- {line}" for line in failed))
     text = "\n\n".join(pages) + "\n"
@@ -74,9 +74,8 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
     )
     seeds = table["seeds"]
     counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    figure.suptitle(
-        f"{title}: mean ± 1 sd over {counted} seed{'s' * (seeds.max() > 1)}", fontsize=11
-    )
+    plural = "" if seeds.max() == 1 else "s"
+    figure.suptitle(f"{title}: mean ± 1 sd over {counted} seed{plural}", fontsize=11)
     return figure
 
 

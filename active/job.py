@@ -1,162 +1,46 @@
-"""From a job's config to a run: builds the objects, checks them, and starts the loop."""
+"""One run, from its config to its table: devices, folder, loggers, loop."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from active.classifier import Classifier
-from active.cycle import Run, choose_initial, write_label_list
+from active.cycle import Run, write_label_list
 from active.devices import Devices, hardware
 from active.display import Display, cycles_table
+from active.dry_run import dry_run
 from active.folder import RunFolder
 from active.logs import RunInfo, Sink
-from active.plan import CyclePlan, duration, measure, plan_cycles
-from active.query import Query
-from active.training import Training
+from active.prepare import Setup, prepare
 from conf.cli import Job
 from conf.compose import build, flatten
 from conf.identity import is_volatile
 from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
-from datamodules.errors import UserError
-from datamodules.images import Images, load_images
-from datamodules.initial import Init
-from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
-from datamodules.seeds import Seeds
-from datamodules.sources import Imbalanced, Source
 
 log = logging.getLogger("initial_pools")
-CHOICES = {
-    "learner.dropout": ("auto", "on", "off"),
-    "trainer.keep_checkpoints": ("last", "all"),
-}
-
-
-@dataclass
-class Setup:
-    """What a run needs before anything is trained or written."""
-
-    config: ActiveConfig
-    images: Images
-    seeds: Seeds
-    pools: Pools
-    init: Init
-    query: Query
-    training: Training
-    init_budget: int
-    budget: int
-
-    @property
-    def dropout(self) -> bool:
-        setting = self.config.learner.dropout
-        return self.query.wants_dropout if setting == "auto" else setting == "on"
-
-    @property
-    def plans(self) -> list[CyclePlan]:
-        return plan_cycles(
-            train_size=len(self.images.train),
-            test_size=len(self.images.test or ()),
-            validation=len(self.pools.validation),
-            init_budget=self.init_budget,
-            budget=self.budget,
-            cycles=self.config.cycles,
-            max_epochs=self.training.max_epochs,
-            val_checks=self.training.val_checks,
-            query_needs_pass=self.query.needs_pass,
-        )
-
-    def make_classifier(self) -> Classifier:
-        learner = self.config.learner
-        return Classifier(
-            num_classes=len(self.images.classes or ()),
-            channels=self.images.train.shape[0],
-            width=learner.width,
-            stem=learner.stem,
-            max_pool=learner.max_pool,
-            projection=learner.projection,
-            dropout=self.dropout,
-            optimizer=learner.optimizer,
-            lr=learner.lr,
-            weight_decay=learner.weight_decay,
-            schedule=learner.schedule,
-        )
 
 
 def check(job: Job) -> None:
-    """All that can be known to be wrong before training: names, values, data, budgets."""
-    setup(job)
-
-
-def setup(job: Job) -> Setup:
-    """Builds what a run needs; every mistake in its settings is told here."""
-    config: ActiveConfig = job.config
-    flat = flatten(job.resolved)
-    for key, allowed in CHOICES.items():
-        if flat[key] not in allowed:
-            raise UserError(f"{key} must be one of {', '.join(allowed)}, not {flat[key]!r}")
-    init, query = build(config.init), build(config.query)
-    images = _images(
-        json.dumps(job.resolved["data"], sort_keys=True), config.artifacts_dir, not config.dry_run
-    )
-    seeds = Seeds(config.seed, **vars(config.seeds))
-    total = len(images.train)
-    val = config.data.val if images.classes else 0
-    pools = Pools(total, draw_validation(total, val, seeds))
-    init_budget = resolve_count("init_budget", config.init_budget, total)
-    cycles = config.cycles if images.classes else 0
-    budget = resolve_count("budget", config.budget, total) if cycles else 0
-    check_budgets(total, len(pools.validation), init_budget, budget, cycles)
-    try:
-        training = Training(config.trainer.max_epochs, config.trainer.val_checks)
-        Augmenter(config.data.crop, config.data.flip)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    ready = Setup(config, images, seeds, pools, init, query, training, init_budget, budget)
-    if images.classes:
-        _check_learner(ready)
-    return ready
-
-
-def _check_learner(ready: Setup) -> None:
-    if ready.config.learner.batch_size < 2:
-        raise UserError(f"batch_size must be at least 2, not {ready.config.learner.batch_size}")
-    try:
-        with torch.device("meta"):  # arguments are checked, no weight is drawn
-            ready.make_classifier()
-    except ValueError as error:
-        raise UserError(f"learner: {error}") from error
-
-
-@functools.lru_cache(maxsize=2)
-def _images(data: str, artifacts_dir: str, write: bool) -> Images:
-    """Images of a data config (as JSON, so that a grid loads them once)."""
-    config = json.loads(data)
-    source: Source = build(config["source"])
-    if config["imbalance"] is not None:
-        source = Imbalanced(source, config["imbalance"])
-    return load_images(source, Path(artifacts_dir), config["in_memory"], write)
+    """All that can be known to be wrong before training."""
+    prepare(job)
 
 
 def run(job: Job) -> None:
     """One run, from the start or from where it stopped."""
     config: ActiveConfig = job.config
     if config.dry_run:
-        ready = setup(job)
-        dry_run(job, ready, _devices(config))
+        dry_run(prepare(job), _devices(config), Path(config.runs_dir) / job.name.path)
         return
     devices = _devices(config)
     devices.start()
-    ready = devices.first(lambda: setup(job))
+    ready = devices.first(lambda: prepare(job))
     path = Path(config.runs_dir) / job.name.path
     folder = RunFolder(path)
     devices.decide(folder.lock)
@@ -195,6 +79,9 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         devices.precision,
     )  # fmt: skip
     loggers = _loggers(job, devices, folder, len(rows), identity)
+    for logger in loggers:
+        for row in rows:  # what a killed process had not yet sent or flushed
+            logger.log_cycle(row, ready.images.classes)
     with Display(ready.plans, ready.training.max_epochs, done=len(rows)) as display:
         loop = Run(
             images=ready.images,
@@ -267,45 +154,11 @@ def _loggers(
 
 def _list_to_label(ready: Setup, folder: RunFolder) -> None:
     """Without labels a run ends with its initial pool: the files to label first."""
-    selection = choose_initial(
-        ready.images, ready.pools, ready.init, ready.init_budget, ready.seeds
-    )
+    selection = ready.choose_initial()
     ids = [ready.images.train.ids[i] for i in selection.indices]
     folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
     file = write_label_list(folder.path, ids)
     log.info("no labels: the %d files to label first are listed in %s", len(ids), file)
-
-
-def dry_run(job: Job, ready: Setup, devices: Devices) -> None:
-    """Says what would be done and how long it would take; trains and writes nothing."""
-    print(f"{Path(ready.config.runs_dir) / job.name.path}")
-    selection = choose_initial(
-        ready.images, ready.pools, ready.init, ready.init_budget, ready.seeds
-    )
-    shown = ", ".join(ready.images.train.ids[i] for i in selection.indices[:8])
-    print(f"  initial pool: {len(selection.indices)} samples, first {shown}")
-    if ready.images.classes is None:
-        print("  no labels: the list of files to label first would be written, nothing trained")
-        return
-    labels = ready.images.train.labels
-    assert labels is not None
-    counts = [int((labels[selection.indices] == c).sum()) for c in range(len(ready.images.classes))]
-    if len(counts) <= 20:
-        print(f"  its classes: {' '.join(map(str, counts))}")
-    train_s, forward_s = measure(
-        ready.make_classifier(), devices, ready.images.train.shape, ready.config.learner.batch_size
-    )
-    plans = ready.plans
-    train, evaluate, query = (
-        sum(getattr(p, n) for p in plans) for n in ("train", "evaluate", "query")
-    )
-    print(f"  cycles: {len(plans)}, labels {plans[0].labeled} to {plans[-1].labeled}")
-    print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
-    seconds = train * train_s + (evaluate + query) * forward_s
-    print(
-        f"  about {duration(seconds)} on this {devices.kind} ({hardware(devices.kind)}, "
-        f"{devices.precision}), from a few batches measured now"
-    )
 
 
 def _log_to(file: Path) -> logging.Handler:

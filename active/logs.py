@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import glob
 import logging
-import netrc
-import os
-import shlex
-import socket
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 log = logging.getLogger("initial_pools")
@@ -133,101 +126,3 @@ class TensorBoardSink(TensorBoardLogger, Sink):
 
 def open_tensorboard(info: RunInfo) -> TensorBoardSink:
     return TensorBoardSink(save_dir=str(info.folder), name="tensorboard", version="")
-
-
-class WandbSink(WandbLogger, Sink):
-    """One W&B run for a run; cycle metrics against labeled samples, curves against epochs."""
-
-    def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
-        values = {name: row[name] for name in CYCLE_METRICS}
-        values[PER_CLASS] = dict(zip(classes, row[PER_CLASS], strict=True))
-        self.experiment.log(values | {"cycle": row["cycle"]})
-
-    def log_chosen(self, chosen: Chosen) -> None:
-        import wandb
-
-        table = wandb.Table(columns=["cycle", "rank", "id", "image", "label", "score"])
-        for rank, image in enumerate(chosen.images):
-            picture = wandb.Image(np.squeeze(image.transpose(1, 2, 0)))
-            table.add_data(
-                chosen.cycle, rank, chosen.ids[rank], picture, chosen.labels[rank],
-                float(chosen.scores[rank]),
-            )  # fmt: skip
-        self.experiment.log({"chosen": table, "cycle": chosen.cycle})
-
-    def close(self) -> None:
-        run = self.experiment
-        offline, folder, run_id = run.settings._offline, Path(run.dir).parent.parent, run.id
-        run.finish()
-        if offline:
-            parts = sorted(glob.glob(str(folder / f"offline-run-*-{run_id}")))
-            log.info("to upload to W&B: wandb sync --id %s %s", run_id, shlex.join(parts))
-
-
-def open_wandb(
-    info: RunInfo,
-    project: str,
-    entity: str | None = None,
-    group: str | None = None,
-    offline: bool = False,
-    timeout: float = 15,
-) -> WandbSink:
-    """A W&B run: online if logged in and the server answers within `timeout` s, else offline."""
-    import wandb
-
-    arguments: dict[str, Any] = {
-        "project": project,
-        "entity": entity,
-        "group": group or info.experiment,
-        "name": "/".join((*info.arm, info.seed)),
-        "id": info.id,
-        "dir": str(info.folder),
-        "config": info.config,
-        "job_type": "active",
-    }
-    settings = wandb.Settings(silent=True, console="off", init_timeout=timeout / 2)
-    run = None
-    mode = os.environ.get("WANDB_MODE", "online")
-    if not offline and mode == "online" and _logged_in():
-        if _reachable(timeout / 3):
-            try:
-                run = wandb.init(**arguments, resume="allow", settings=settings)
-            except wandb.errors.Error as error:
-                log.warning("W&B refused the run (%s); it is kept offline", str(error).strip())
-                wandb.teardown()
-        else:
-            log.warning("W&B does not answer; the run is kept offline")
-    if run is None:
-        arguments["mode"] = "disabled" if mode == "disabled" else "offline"
-        run = wandb.init(**arguments, settings=settings)
-    for name in (*CYCLE_METRICS, PER_CLASS, f"{PER_CLASS}.*"):
-        if name != "pool/labeled":
-            run.define_metric(name, step_metric="pool/labeled")
-    for name in CURVES:
-        run.define_metric(name, step_metric="epoch")
-    return WandbSink(experiment=run, project=project)
-
-
-def _server() -> Any:
-    return urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-
-
-def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    with contextlib.suppress(OSError, netrc.NetrcParseError):
-        file = os.environ.get("NETRC") or str(Path.home() / ".netrc")
-        return netrc.netrc(file).authenticators(_server().hostname) is not None
-    return False
-
-
-def _reachable(seconds: float) -> bool:
-    """Whether the server takes a connection; a proxy, where one is set, is left to W&B."""
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    port = _server().port or (80 if _server().scheme == "http" else 443)
-    try:
-        with socket.create_connection((_server().hostname, port), timeout=seconds):
-            return True
-    except OSError:
-        return False

@@ -21,7 +21,8 @@ from datamodules.errors import UserError, unknown
 
 HYDRA_FLAGS = {"--cfg": 1, "--package": 1, "--resolve": 0, "--info": 1, "--multirun": 0, "-m": 0}
 OURS = {"--dry-run": "dry_run=true", "--dry_run": "dry_run=true"}
-RENAMED = {"launcher": "hydra/launcher"}
+# What a flag is called inside: Hydra takes any key with a group's name for a choice of an option.
+RENAMED = {"active": {"launcher": "hydra/launcher"}, "report": {"experiment": "name"}}
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
 NEEDS_QUOTES = re.compile(r"[^\w./:,+\-\[\]{}$%@~]")
 
@@ -52,7 +53,7 @@ class Job:
     name: RunName
 
 
-def parse(argv: list[str]) -> CommandLine:
+def parse(argv: list[str], program: str = "active") -> CommandLine:
     """Flags -> overrides; overrides pass as they are, so that parsing twice changes nothing."""
     line, words = CommandLine(), list(argv)
     while words:
@@ -70,7 +71,7 @@ def parse(argv: list[str]) -> CommandLine:
                 if not words or words[0].startswith("--"):
                     raise UserError(f"--{key} needs a value")
                 value = words.pop(0)
-            line.overrides.append(_override(key, value))
+            line.overrides.append(_override(RENAMED[program].get(key, key), value))
         elif "=" in word or word.startswith("~"):
             line.overrides.append(word)
         else:
@@ -83,7 +84,7 @@ def parse(argv: list[str]) -> CommandLine:
 
 
 def _override(key: str, value: str) -> str:
-    key = RENAMED.get(key, key.replace("-", "_"))
+    key = key.replace("-", "_")
     if key in LISTS:
         return f"{key}=[{value.strip('[]')}]"
     if NEEDS_QUOTES.search(value) or value == "":
@@ -137,12 +138,16 @@ def _split(value: str) -> list[str]:
 
 
 def _job(program: str, overrides: list[str]) -> Job:
-    chosen = tuple(o for o in overrides if _is_choice(o))
+    chosen = tuple(o for o in overrides if _is_choice(program, o))
     known = flatten(plain(_composed(program, chosen)))
     allowed = {prefix for key in known for prefix in _prefixes(key)}
     for override in overrides:
         key = override.partition("=")[0]
-        if not _is_choice(override) and not key.startswith(("+", "~")) and key not in allowed:
+        if (
+            not _is_choice(program, override)
+            and not key.startswith(("+", "~"))
+            and key not in allowed
+        ):
             raise _unknown_setting(key, [k for k in known if "_target_" not in k])
     config = compose_config(program, overrides)
     return make_job(program, config, overrides)
@@ -161,7 +166,7 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     """The job of a composed config, with its name."""
     if program != "active":
         return Job(typed(config), plain(config), RunName())
-    chosen = [o for o in overrides if _is_choice(o)]
+    chosen = [o for o in overrides if _is_choice(program, o)]
     experiment = [o.partition("=")[2] for o in chosen if o.startswith("experiment=")]
     pure = tuple(o for o in chosen if not o.startswith("experiment="))
     choices = {**_choices(program, tuple(chosen)), "experiment": "".join(experiment)}
@@ -169,8 +174,9 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     return Job(typed(config), plain(config), name)
 
 
-def _is_choice(override: str) -> bool:
-    return override.partition("=")[0] in groups() or override.startswith("hydra")
+def _is_choice(program: str, override: str) -> bool:
+    is_group = program == "active" and override.partition("=")[0] in groups()
+    return is_group or override.startswith("hydra")
 
 
 @cache

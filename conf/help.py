@@ -6,6 +6,7 @@ import re
 import textwrap
 from typing import Any
 
+from conf.cli import RENAMED
 from conf.compose import ROOT, compose_config, composer, flatten, groups
 
 EXAMPLES = {
@@ -82,6 +83,7 @@ def _first_sentence(text: str) -> str:
 def _settings(program: str, config: Any) -> list[str]:
     from omegaconf import OmegaConf
 
+    shown_as = {inside: flag for flag, inside in RENAMED[program].items()}
     values = flatten(OmegaConf.to_container(config, resolve=True))
     comments = _comments(f"{program}.yaml", "")
     if program == "active":
@@ -100,7 +102,8 @@ def _settings(program: str, config: Any) -> list[str]:
             if value in (True, False) and isinstance(value, bool)
             else str(value)
         )
-        lines.append(f"  --{key:<28} {shown:<12} {comments.get(key, '')}".rstrip())
+        flag = shown_as.get(key, key)
+        lines.append(f"  --{flag:<28} {shown:<12} {comments.get(key, '')}".rstrip())
     return lines
 
 

@@ -63,7 +63,7 @@ class Program:
 def launch(program: Program) -> None:
     """Runs the program on `sys.argv`: exit status 2 for a user's mistake, 1 for failed jobs."""
     try:
-        line = parse(sys.argv[1:])
+        line = parse(sys.argv[1:], program.name)
         if line.help:
             print(help_text(program.name))
             return

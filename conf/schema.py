@@ -113,7 +113,7 @@ class ActiveConfig:
 
 @dataclass
 class ReportConfig:
-    experiment: str = MISSING
+    name: str = MISSING
     runs_dir: str = MISSING
     out: str | None = None
 

@@ -42,10 +42,10 @@ class Finished:
 
 def run_cli(program: str, *arguments: str) -> Finished:
     """A command as typed, in this process and the current folder."""
-    from active import job
+    from active import prepare
     from conf.launch import Program, launch
 
-    job._images.cache_clear()
+    prepare._images.cache_clear()
     programs = {
         "active": Program("active", "active.job:run", check="active.job:check"),
         "report": Program("report", "active.figures:report"),

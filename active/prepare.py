@@ -1,0 +1,134 @@
+"""What a run needs before anything is trained or written: built from its config, and checked."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from active.classifier import Classifier
+from active.cycle import choose_initial
+from active.plan import CyclePlan, plan_cycles
+from active.query import Query, Selection
+from active.training import Training
+from conf.cli import Job
+from conf.compose import build, flatten
+from conf.schema import ActiveConfig
+from datamodules.augment import Augmenter
+from datamodules.errors import UserError
+from datamodules.images import Images, load_images
+from datamodules.initial import Init
+from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
+from datamodules.seeds import Seeds
+from datamodules.sources import Imbalanced, Source
+
+CHOICES = {
+    "learner.dropout": ("auto", "on", "off"),
+    "trainer.keep_checkpoints": ("last", "all"),
+}
+
+
+@dataclass
+class Setup:
+    """The objects of a run that need no device and no folder."""
+
+    config: ActiveConfig
+    images: Images
+    seeds: Seeds
+    pools: Pools
+    init: Init
+    query: Query
+    training: Training
+    init_budget: int
+    budget: int
+
+    def choose_initial(self) -> Selection:
+        return choose_initial(self.images, self.pools, self.init, self.init_budget, self.seeds)
+
+    @property
+    def dropout(self) -> bool:
+        setting = self.config.learner.dropout
+        return self.query.wants_dropout if setting == "auto" else setting == "on"
+
+    @property
+    def plans(self) -> list[CyclePlan]:
+        return plan_cycles(
+            train_size=len(self.images.train),
+            test_size=len(self.images.test or ()),
+            validation=len(self.pools.validation),
+            init_budget=self.init_budget,
+            budget=self.budget,
+            cycles=self.config.cycles,
+            max_epochs=self.training.max_epochs,
+            val_checks=self.training.val_checks,
+            query_needs_pass=self.query.needs_pass,
+        )
+
+    def make_classifier(self) -> Classifier:
+        learner = self.config.learner
+        return Classifier(
+            num_classes=len(self.images.classes or ()),
+            channels=self.images.train.shape[0],
+            width=learner.width,
+            stem=learner.stem,
+            max_pool=learner.max_pool,
+            projection=learner.projection,
+            dropout=self.dropout,
+            optimizer=learner.optimizer,
+            lr=learner.lr,
+            weight_decay=learner.weight_decay,
+            schedule=learner.schedule,
+        )
+
+
+def prepare(job: Job) -> Setup:
+    """Builds what a run needs; every mistake in its settings, data and budgets is told here."""
+    config: ActiveConfig = job.config
+    flat = flatten(job.resolved)
+    for key, allowed in CHOICES.items():
+        if flat[key] not in allowed:
+            raise UserError(f"{key} must be one of {', '.join(allowed)}, not {flat[key]!r}")
+    init, query = build(config.init), build(config.query)
+    images = _images(
+        json.dumps(job.resolved["data"], sort_keys=True), config.artifacts_dir, not config.dry_run
+    )
+    seeds = Seeds(config.seed, **vars(config.seeds))
+    total = len(images.train)
+    val = config.data.val if images.classes else 0
+    pools = Pools(total, draw_validation(total, val, seeds))
+    init_budget = resolve_count("init_budget", config.init_budget, total)
+    cycles = config.cycles if images.classes else 0
+    budget = resolve_count("budget", config.budget, total) if cycles else 0
+    check_budgets(total, len(pools.validation), init_budget, budget, cycles)
+    try:
+        training = Training(config.trainer.max_epochs, config.trainer.val_checks)
+        Augmenter(config.data.crop, config.data.flip)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    ready = Setup(config, images, seeds, pools, init, query, training, init_budget, budget)
+    if images.classes:
+        _check_learner(ready)
+    return ready
+
+
+def _check_learner(ready: Setup) -> None:
+    if ready.config.learner.batch_size < 2:
+        raise UserError(f"batch_size must be at least 2, not {ready.config.learner.batch_size}")
+    try:
+        with torch.device("meta"):  # arguments are checked, no weight is drawn
+            ready.make_classifier()
+    except ValueError as error:
+        raise UserError(f"learner: {error}") from error
+
+
+@functools.lru_cache(maxsize=2)
+def _images(data: str, artifacts_dir: str, write: bool) -> Images:
+    """Images of a data config (as JSON, so that a grid loads them once)."""
+    config = json.loads(data)
+    source: Source = build(config["source"])
+    if config["imbalance"] is not None:
+        source = Imbalanced(source, config["imbalance"])
+    return load_images(source, Path(artifacts_dir), config["in_memory"], write)
