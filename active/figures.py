@@ -61,7 +61,7 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
     styles = dict(zip(inits, _styles(inits), strict=True))
     for axis, query in zip(axes.flat, queries, strict=False):
         _panel(axis, table[table["query"] == query], styles)
-        axis.set_title(query, fontsize=10)
+        axis.set_title(f"query: {query}", fontsize=10)
     for axis in axes.flat[len(queries) :]:
         axis.set_visible(False)
     for row in axes:
@@ -69,9 +69,8 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("labeled images")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(len(inits), 6), frameon=False
-    )
+    place = {"loc": "outside lower center", "ncols": min(len(inits), 6), "frameon": False}
+    figure.legend(handles, labels, title="initial pool", **place)
     seeds = table["seeds"]
     counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     plural = "" if seeds.max() == 1 else "s"

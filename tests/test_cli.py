@@ -86,7 +86,7 @@ def test_names_carry_what_differs() -> None:
     assert path("--trainer.max_epochs", "5", "--seeds.split", "0") == (
         "digits/random/random/resnet18-max_epochs5/seed0-split0"
     )
-    assert path("--trainer.max_epochs", "40") == "digits/random/random/resnet18/seed0"
+    assert path("--trainer.max_epochs", "30") == "digits/random/random/resnet18/seed0"
     assert path("--data.val", "0", "--learner.warm_start", "true") == (
         "digits-val0/random/random/resnet18-warm_start/seed0"
     )

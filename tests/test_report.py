@@ -60,7 +60,8 @@ def test_report_writes_what_it_says(made: Path) -> None:
     assert image.width > 900
     assert image.getextrema() == (0, 255)
     svg = (out / "curves_digits_resnet18.svg").read_text()
-    assert svg.count("<!-- entropy -->") == svg.count("<!-- random -->") - 1 == 1
+    assert svg.count("<!-- query: entropy -->") == svg.count("<!-- query: random -->") == 1
+    assert all(svg.count(f"<!-- {init} -->") == 1 for init in ("random", "balanced"))
     assert "mean ± 1 sd over 3 seeds" in svg
 
 
