@@ -104,9 +104,9 @@ COLUMNS = {
 }
 
 
-def cycles_table(title: str, rows: list[dict[str, Any]]) -> Table:
+def cycles_table(rows: list[dict[str, Any]]) -> Table:
     """The table of cycles that a run ends with."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=0)
+    table = Table(box=box.SIMPLE, padding=0)
     table.caption = "test: best-validation weights; last: weights of the last epoch"
     for head, _ in COLUMNS.values():
         table.add_column(head, justify="right", no_wrap=True)

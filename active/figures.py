@@ -69,8 +69,10 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("labeled images")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    place = {"loc": "outside lower center", "ncols": min(len(inits), 6), "frameon": False}
-    figure.legend(handles, labels, title="initial pool", **place)
+    figure.legend(
+        handles, labels, title="initial pool", loc="outside lower center",
+        ncols=min(len(inits), 6), frameon=False,
+    )  # fmt: skip
     seeds = table["seeds"]
     counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     plural = "" if seeds.max() == 1 else "s"

@@ -48,8 +48,8 @@ def run(job: Job) -> None:
     try:
         _run(job, ready, devices, folder)
     finally:
-        devices.decide(folder.unlock)
         if handler is not None:
+            folder.unlock()
             logging.getLogger().removeHandler(handler)
             handler.close()
 
@@ -107,7 +107,8 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
             for logger in loggers:
                 logger.close()
     if devices.is_zero:
-        Console().print(cycles_table(str(folder.path), folder.rows()))
+        print(folder.path)
+        Console().print(cycles_table(folder.rows()))
 
 
 def _devices(config: ActiveConfig) -> Devices:

@@ -6,6 +6,7 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,16 @@ from datamodules.sources import Imbalanced, Source
 CHOICES = {
     "learner.dropout": ("auto", "on", "off"),
     "trainer.keep_checkpoints": ("last", "all"),
+}
+MINIMUM = {
+    "learner.width": 1,
+    "learner.projection": 1,
+    "learner.batch_size": 2,
+    "learner.weight_decay": 0,
+    "data.eval_batch_size": 1,
+    "data.workers": 0,
+    "trainer.num_nodes": 1,
+    "trainer.timeout_hours": 0.01,
 }
 
 
@@ -87,10 +98,7 @@ class Setup:
 def prepare(job: Job) -> Setup:
     """Builds what a run needs; every mistake in its settings, data and budgets is told here."""
     config: ActiveConfig = job.config
-    flat = flatten(job.resolved)
-    for key, allowed in CHOICES.items():
-        if flat[key] not in allowed:
-            raise UserError(f"{key} must be one of {', '.join(allowed)}, not {flat[key]!r}")
+    _check_values(flatten(job.resolved))
     init, query = build(config.init), build(config.query)
     images = _images(
         json.dumps(job.resolved["data"], sort_keys=True), config.artifacts_dir, not config.dry_run
@@ -114,9 +122,20 @@ def prepare(job: Job) -> Setup:
     return ready
 
 
+def _check_values(values: dict[str, Any]) -> None:
+    for key, allowed in CHOICES.items():
+        if values[key] not in allowed:
+            raise UserError(f"{key} must be one of {', '.join(allowed)}, not {values[key]!r}")
+    for key, least in MINIMUM.items():
+        if values[key] is not None and values[key] < least:
+            raise UserError(f"{key} must be at least {least}, not {values[key]}")
+
+
 def _check_learner(ready: Setup) -> None:
-    if ready.config.learner.batch_size < 2:
-        raise UserError(f"batch_size must be at least 2, not {ready.config.learner.batch_size}")
+    channels, data = ready.images.train.shape[0], ready.config.data
+    for name, numbers in (("mean", data.mean), ("std", data.std)):
+        if numbers is not None and len(numbers) != channels:
+            raise UserError(f"data.{name} must have {channels} numbers, one a channel: {numbers}")
     try:
         with torch.device("meta"):  # arguments are checked, no weight is drawn
             ready.make_classifier()

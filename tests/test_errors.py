@@ -52,6 +52,9 @@ def refused(finished: object, *words: str) -> str:
         (["--learner.batch_size", "1"], ["batch_size must be at least 2"]),
         (["--learner.stem", "5"], ["stem must be 3 or 7"]),
         (["--data.crop", "-1"], ["crop must be 0 or more"]),
+        (["--learner.width", "0"], ["learner.width must be at least 1"]),
+        (["--data.workers", "-1"], ["data.workers must be at least 0"]),
+        (["--data.mean", "[0.1,0.2]"], ["data.mean must have 1 numbers"]),
     ],
 )
 def test_wrong_values(arguments: list[str], words: list[str], cli: Cli, tmp_path: Path) -> None:

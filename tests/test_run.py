@@ -308,3 +308,18 @@ def test_real_images_run(data_root: str, cli: Cli, tmp_path: Path) -> None:
     assert tail.status == 0, tail.err
     assert [row["pool/labeled"] for row in rows_of(only_run(tmp_path / "tail"))] == [1399, 1499]
     assert rows_of(only_run(tmp_path / "tail"))[0]["pool/validation_labels"] == 1400
+
+
+def test_two_processes_make_one_run(reference: Path, tmp_path: Path) -> None:
+    """DDP on two CPU processes (gloo): one folder, the same V and initial pool, three cycles."""
+    command = [
+        sys.executable, str(ROOT / "active/run.py"), *TINY, "--query=entropy", "--seed=3",
+        "--trainer=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu",
+    ]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    run = only_run(tmp_path)
+    assert [row["pool/labeled"] for row in rows_of(run)] == [20, 40, 60]
+    assert selected_of(run)[0] == selected_of(reference)[0]
+    assert len({i for chosen in selected_of(run) for i in chosen}) == 60
+    hits = np.array([row["test/acc"] for row in rows_of(run)]) * 364
+    assert np.allclose(hits, hits.round()), "a test sample was not counted once"

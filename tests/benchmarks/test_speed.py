@@ -31,9 +31,9 @@ from datamodules.seeds import Seeds
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.benchmark
-ROUNDS = 5
-DATA = {"cifar10": 20, "mnist": 60, "digits": 300}  # training steps a round
-POOL = {"cifar10": 4000, "mnist": 12_000, "digits": 40_000}  # images scored a round
+ROUNDS = 3
+DATA = {"cifar10": 10, "mnist": 30, "digits": 200}  # training steps a round
+POOL = {"cifar10": 3000, "mnist": 8000, "digits": 40_000}  # images scored a round
 
 
 def make(name: str, labeled: int, unlabeled: int) -> tuple[Classifier, PoolDataModule, Devices]:
@@ -178,7 +178,7 @@ def test_seconds_to_the_first_step(tmp_path: Path) -> None:
         f"runpy.run_path({str(ROOT / 'active/run.py')!r}, run_name='__main__')\n"
     )
     load_images_once(tmp_path)
-    imports = "import torch, pytorch_lightning, torchmetrics"
+    imports = "import torch, pytorch_lightning, torchmetrics, os; os._exit(0)"  # ours ends so too
     count = 0
 
     def ours() -> float:
