@@ -39,6 +39,7 @@ class Devices:
 
     Args:
         precision: `auto` takes `fast_precision` where the hardware has bf16 arithmetic.
+        width: channels of the network's first stage, which the layout depends on.
         threads: CPU threads; None leaves PyTorch's choice.
         compile: torch.compile the module before training.
     """
@@ -52,6 +53,7 @@ class Devices:
         strategy: str = "auto",
         precision: str = "auto",
         fast_precision: str = FULL,
+        width: int = 64,
         threads: int | None = None,
         deterministic: bool = True,
         compile: bool = False,
@@ -63,7 +65,7 @@ class Devices:
         torch.set_num_threads(threads or DEFAULT_THREADS)
         if deterministic:
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.deterministic, self.compile = deterministic, compile
+        self.deterministic, self.compile, self.width = deterministic, compile, width
         timeout = datetime.timedelta(hours=timeout_hours)
         self._arguments: dict[str, Any] = {
             "accelerator": accelerator,
@@ -94,8 +96,12 @@ class Devices:
 
     @property
     def channels_last(self) -> bool:
-        """The layout that convolutions in half precision want."""
-        return self.precision != FULL
+        """The layout that convolutions in half precision want.
+
+        Not for networks whose channels are no multiple of 16: there, in this layout, oneDNN's bf16
+        backward pass ended the process on a CPU (torch 2.15, width 8 and 12, odd batches).
+        """
+        return self.precision != FULL and self.width % 16 == 0
 
     def trainer(self, **arguments: Any) -> pl.Trainer:
         """A Trainer for one stage; nothing is logged, saved or shown unless asked for."""

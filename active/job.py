@@ -115,7 +115,9 @@ def _devices(config: ActiveConfig) -> Devices:
     settings = dict(vars(config.trainer))
     for name in ("max_epochs", "val_checks", "keep_checkpoints"):
         del settings[name]
-    return Devices(fast_precision=config.data.recipe.fast_precision, **settings)
+    return Devices(
+        fast_precision=config.data.recipe.fast_precision, width=config.learner.width, **settings
+    )
 
 
 def _datamodule(ready: Setup, devices: Devices) -> PoolDataModule:

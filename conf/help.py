@@ -6,6 +6,8 @@ import re
 import textwrap
 from typing import Any
 
+import yaml
+
 from conf.cli import RENAMED
 from conf.compose import ROOT, compose_config, composer, flatten, groups
 
@@ -65,10 +67,16 @@ def _purpose(file: str) -> str:
     return " ".join(lines)
 
 
+def _defaults() -> dict[str, str]:
+    """The option of each group that is chosen where none is given."""
+    listed = yaml.safe_load((ROOT / "active.yaml").read_text())["defaults"]
+    chosen = {k: v for entry in listed if isinstance(entry, dict) for k, v in entry.items()}
+    return {k: ",".join(v) if isinstance(v, list) else v for k, v in chosen.items() if v}
+
+
 def _group(name: str) -> str:
-    default = {"data": "digits", "logger": "csv,wandb", "learner": "resnet18"}
-    chosen = default.get(name, {"trainer": "default", "experiment": ""}.get(name, "random"))
-    head = f"  --{name}" + (f"  (default {chosen})" if chosen else "")
+    default = _defaults().get(name)
+    head = f"  --{name}" + (f"  (default {default})" if default else "")
     options = [
         f"    {option:<17}  {_first_sentence(_purpose(f'{name}/{option}.yaml'))}"
         for option in groups()[name]
@@ -87,7 +95,8 @@ def _settings(program: str, config: Any) -> list[str]:
     values = flatten(OmegaConf.to_container(config, resolve=True))
     comments = _comments(f"{program}.yaml", "")
     if program == "active":
-        files = {"data": "digits", "learner": "resnet18", "trainer": "default"}
+        chosen = _defaults()
+        files = {group: chosen[group] for group in ("data", "learner", "trainer")}
         for group, option in files.items():
             comments |= _comments(f"{group}/{option}.yaml", f"{group}.")
         comments |= _comments("logger/wandb.yaml", "logger.")
@@ -95,13 +104,7 @@ def _settings(program: str, config: Any) -> list[str]:
     for key, value in values.items():
         if "_target_" in key or key.startswith("data.source"):
             continue
-        shown = (
-            "null"
-            if value is None
-            else str(value).lower()
-            if value in (True, False) and isinstance(value, bool)
-            else str(value)
-        )
+        shown = yaml.safe_dump(value, default_flow_style=True).partition("\n")[0]
         flag = shown_as.get(key, key)
         lines.append(f"  --{flag:<28} {shown:<12} {comments.get(key, '')}".rstrip())
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -56,8 +57,9 @@ class Program:
             if grid:
                 text = _sentence(error) or traceback.format_exc()
                 print(f"failed: {text}", file=sys.stderr, flush=True)
-                error_file.parent.mkdir(parents=True, exist_ok=True)
-                error_file.write_text(text + "\n")
+                with contextlib.suppress(OSError):  # a full disk must not end the other jobs
+                    error_file.parent.mkdir(parents=True, exist_ok=True)
+                    error_file.write_text(text + "\n")
 
 
 def launch(program: Program) -> None:
@@ -100,7 +102,7 @@ def _run(program: Program, line: CommandLine, jobs: list[Job]) -> None:
     _hydra(program, line)
     if grid:
         _report_failures(jobs)
-    elif program.failures:
+    if program.failures:
         raise program.failures[0]
 
 
