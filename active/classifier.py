@@ -40,9 +40,8 @@ class Classifier(pl.LightningModule):
     size. Each epoch logs `train/loss`; each check of V logs `val/acc`; `test` gives `test_metrics`.
 
     Args:
-        projection: width of the projector's output; between it and the head is no nonlinearity.
-
-            `projection` where that is wider (512 - 512 - 512 on Tiny ImageNet).
+        projection: width of the projector's output (paper: 128, on Tiny ImageNet 512; its code
+            had 128 everywhere). Between it and the head is no nonlinearity.
         dropout: p = 0.5 on the backbone's output; the study has it only for MC-dropout queries.
         schedule: `cosine` to 0 over the epochs, stepped each epoch, or `none`.
         weight_decay: coupled (L2), on all parameters.

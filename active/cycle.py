@@ -110,8 +110,7 @@ class Run:
             self._classifier = Classifier.load_from_checkpoint(
                 file, map_location="cpu", weights_only=True
             )
-            if self.devices.channels_last:
-                self._classifier.to(memory_format=torch.channels_last)
+            self.devices.arrange(self._classifier.backbone, self._classifier)
         return self._classifier
 
     def _train(self, cycle: int) -> dict[str, Any]:

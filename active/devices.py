@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.errors import UserError
 
 Result = TypeVar("Result")
 FULL = "32-true"
+PRECISIONS = ("auto", FULL, "bf16-mixed", "16-mixed")  # the head is float32 in all of them
 DEFAULT_THREADS = torch.get_num_threads()  # before any run of this process sets its own
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
@@ -62,6 +64,9 @@ class Devices:
     ):
         if threads is not None and threads < 1:
             raise UserError(f"trainer.threads must be at least 1, not {threads}")
+        if precision not in PRECISIONS:
+            allowed = ", ".join(PRECISIONS)
+            raise UserError(f"trainer.precision must be one of {allowed}, not {precision!r}")
         torch.set_num_threads(threads or DEFAULT_THREADS)
         if deterministic:
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -71,7 +76,7 @@ class Devices:
             "accelerator": accelerator,
             "devices": devices,
             "num_nodes": num_nodes,
-            "strategy": lambda: DDPStrategy(timeout=timeout) if strategy == "ddp" else strategy,
+            "strategy": lambda: strategy,
             "deterministic": deterministic,
         }
         try:
@@ -84,6 +89,8 @@ class Devices:
         if precision == "auto" and fast_precision != FULL and not has_bf16(self.kind):
             self.precision = FULL
         self._arguments["precision"] = self.precision
+        if self.world_size > 1 and strategy in ("auto", "ddp"):
+            self._arguments["strategy"] = lambda: DDPStrategy(timeout=timeout)
         if sync_batchnorm and self.world_size > 1 and self.kind == "cuda":
             self._arguments["sync_batchnorm"] = True
         try:
@@ -102,6 +109,13 @@ class Devices:
         backward pass ended the process on a CPU (torch 2.15, width 8 and 12, odd batches).
         """
         return self.precision != FULL and self.width % 16 == 0
+
+    def arrange(self, network: nn.Module, module: nn.Module) -> None:
+        """Layout of a module and, where asked for, compilation of its `network`; changes it."""
+        if self.channels_last:
+            module.to(memory_format=torch.channels_last)
+        if self.compile:
+            network.compile()
 
     def trainer(self, **arguments: Any) -> pl.Trainer:
         """A Trainer for one stage; nothing is logged, saved or shown unless asked for."""

@@ -68,7 +68,12 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
         row[0].set_ylabel("test accuracy")
     for axis in axes[-1]:
         axis.set_xlabel("labeled images")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
+    shown: dict[str, Any] = {}
+    for axis in axes.flat:
+        lines, names = axis.get_legend_handles_labels()
+        shown |= dict(zip(names, lines, strict=True))
+    labels = [init for init in inits if init in shown]
+    handles = [shown[init] for init in labels]
     figure.legend(
         handles, labels, title="initial pool", loc="outside lower center",
         ncols=min(len(inits), 6), frameon=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -105,11 +106,11 @@ class RunFolder:
         """Appends and syncs a row; after a failure the file is what it was."""
         file = self.path / ROWS
         line = json.dumps(row).encode() + b"\n"
-        with open(file, "ab") as stream:
+        with open(file, "ab", buffering=0) as stream:
             size = stream.tell()
             try:
-                stream.write(line)
-                stream.flush()
+                if stream.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
                 os.fsync(stream.fileno())
             except OSError:
                 stream.truncate(size)

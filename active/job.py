@@ -23,6 +23,7 @@ from conf.identity import is_volatile
 from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
+from datamodules.errors import UserError
 
 log = logging.getLogger("initial_pools")
 
@@ -41,6 +42,12 @@ def run(job: Job) -> None:
     devices = _devices(config)
     devices.start()
     ready = devices.first(lambda: prepare(job))
+    least = 2 * devices.world_size
+    if ready.images.classes and min(config.learner.batch_size, ready.init_budget) < least:
+        raise UserError(
+            f"batch_size and init_budget must be at least {least}, two samples for each of the "
+            f"{devices.world_size} devices: batch normalization cannot train on one"
+        )
     path = Path(config.runs_dir) / job.name.path
     folder = RunFolder(path)
     devices.decide(folder.lock)
@@ -78,10 +85,15 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         folder.path, len(rows), config.cycles, devices.kind, hardware(devices.kind),
         devices.precision,
     )  # fmt: skip
-    loggers = _loggers(job, devices, folder, len(rows), identity)
-    for logger in loggers:
-        for row in rows:  # what a killed process had not yet sent or flushed
-            logger.log_cycle(row, ready.images.classes)
+    loggers: list[Sink] = []
+
+    def open_loggers() -> None:
+        loggers.extend(_loggers(job, folder, len(rows), identity))
+        for logger in loggers:
+            for row in rows:  # what a killed process had not yet sent or flushed
+                logger.log_cycle(row, ready.images.classes or ())
+
+    devices.decide(open_loggers)
     with Display(ready.plans, ready.training.max_epochs, done=len(rows)) as display:
         loop = Run(
             images=ready.images,
@@ -136,11 +148,7 @@ def _datamodule(ready: Setup, devices: Devices) -> PoolDataModule:
     )
 
 
-def _loggers(
-    job: Job, devices: Devices, folder: RunFolder, first_cycle: int, identity: dict[str, Any]
-) -> list[Sink]:
-    if not devices.is_zero:
-        return []
+def _loggers(job: Job, folder: RunFolder, first_cycle: int, identity: dict[str, Any]) -> list[Sink]:
     same = {k: v for k, v in flatten(identity).items() if not is_volatile(k)}
     text = json.dumps([job.name.path, same], sort_keys=True, default=str)
     info = RunInfo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from argparse import Namespace
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
+
+from active.folder import write_atomic
 
 log = logging.getLogger("initial_pools")
 CURVES = ("train/loss", "val/acc")
@@ -77,8 +80,9 @@ class CSVCurves(Sink):
                 rows = list(csv.reader(stream))[1:]
             whole = [row for row in rows if len(row) == len(self.columns) and row[0].isdigit()]
             kept += [row for row in whole if int(row[0]) < info.first_cycle]
-        with open(self.file, "w", newline="") as stream:
-            csv.writer(stream).writerows(kept)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(kept)
+        write_atomic(self.file, text.getvalue().encode())
 
     @property
     def columns(self) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 
 from active.classifier import Classifier
 from active.cycle import choose_initial
+from active.devices import PRECISIONS
 from active.plan import CyclePlan, plan_cycles
 from active.query import Query, Selection
 from active.training import Training
@@ -29,6 +30,7 @@ from datamodules.sources import Imbalanced, Source
 CHOICES = {
     "learner.dropout": ("auto", "on", "off"),
     "trainer.keep_checkpoints": ("last", "all"),
+    "trainer.precision": PRECISIONS,
 }
 MINIMUM = {
     "learner.width": 1,
@@ -136,6 +138,8 @@ def _check_learner(ready: Setup) -> None:
     for name, numbers in (("mean", data.mean), ("std", data.std)):
         if numbers is not None and len(numbers) != channels:
             raise UserError(f"data.{name} must have {channels} numbers, one a channel: {numbers}")
+    if data.std is not None and min(data.std) <= 0:
+        raise UserError(f"data.std must be positive: {data.std}")
     try:
         with torch.device("meta"):  # arguments are checked, no weight is drawn
             ready.make_classifier()

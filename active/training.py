@@ -117,10 +117,7 @@ class Training:
         """
         validated = len(datamodule.pools.validation) > 0
         best = BestWeights()
-        if devices.channels_last:
-            classifier.to(memory_format=torch.channels_last)
-        if devices.compile:
-            classifier.backbone.compile()
+        devices.arrange(classifier.backbone, classifier)
         trainer = devices.trainer(
             max_epochs=self.max_epochs,
             logger=list(loggers) or False,

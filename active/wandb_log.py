@@ -17,6 +17,7 @@ import numpy as np
 from pytorch_lightning.loggers import WandbLogger
 
 from active.logs import CURVES, CYCLE_METRICS, PER_CLASS, Chosen, RunInfo, Sink
+from datamodules.errors import UserError
 
 log = logging.getLogger("initial_pools")
 
@@ -85,7 +86,10 @@ def open_wandb(
             log.warning("W&B does not answer; the run is kept offline")
     if run is None:
         arguments["mode"] = "disabled" if mode == "disabled" else "offline"
-        run = wandb.init(**arguments, settings=settings)
+        try:
+            run = wandb.init(**arguments, settings=settings)
+        except wandb.errors.Error as error:
+            raise UserError(f"W&B refused the run: {' '.join(str(error).split())}") from error
     for name in (*CYCLE_METRICS, PER_CLASS, f"{PER_CLASS}.*"):
         if name != "pool/labeled":
             run.define_metric(name, step_metric="pool/labeled")

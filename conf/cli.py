@@ -168,7 +168,8 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
         return Job(typed(config), plain(config), RunName())
     chosen = [o for o in overrides if _is_choice(program, o)]
     experiment = [o.partition("=")[2] for o in chosen if o.startswith("experiment=")]
-    pure = tuple(o for o in chosen if not o.startswith("experiment="))
+    # What an experiment's file or the trainer's option sets is named like any other change.
+    pure = tuple(o for o in chosen if not o.startswith(("experiment=", "trainer=")))
     choices = {**_choices(program, tuple(chosen)), "experiment": "".join(experiment)}
     name = name_run(choices, plain(config), plain(_composed(program, pure)))
     return Job(typed(config), plain(config), name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from conf.compose import flatten
@@ -12,10 +14,15 @@ from conf.compose import flatten
 VOLATILE = (
     "runs_dir", "artifacts_dir", "dry_run", "cycles", "logger", "data.root", "data.in_memory",
     "data.workers", "data.source.root", "data.cycles", "trainer.timeout_hours",
-    "trainer.keep_checkpoints", "trainer.num_nodes",
+    "trainer.keep_checkpoints",
 )  # fmt: skip
 # Settings that only pass values on to others, which are named themselves.
-PASSED_ON = ("data.recipe", "data.source", "data.init_budget", "data.budget")
+PASSED_ON = (
+    "data.recipe.max_epochs", "data.recipe.batch_size", "data.recipe.optimizer", "data.recipe.lr",
+    "data.recipe.weight_decay", "data.recipe.schedule", "data.recipe.width", "data.recipe.stem",
+    "data.recipe.max_pool", "data.recipe.projection", "data.recipe.threads", "data.init_budget",
+    "data.budget", "data.source.size", "data.source.test", "data.source.test_seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class RunName:
 
     @property
     def path(self) -> str:
+        """Relative to the folder of runs; a report has no name of its own."""
         return "/".join((self.experiment, *self.arm, self.seed))
 
     @property
@@ -52,8 +60,7 @@ def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str
     changed = {
         key: value
         for key, value in values.items()
-        if value != defaults.get(key) and not is_volatile(key)
-        and not any(key.startswith(name) for name in PASSED_ON)
+        if value != defaults.get(key) and not is_volatile(key) and key not in PASSED_ON
     }  # fmt: skip
 
     def part(option: str, *prefixes: str) -> str:
@@ -68,7 +75,8 @@ def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str
         budgets = f"-{_text(values['init_budget'])}+{_text(values['budget'])}"
     data = choices["data"]
     if data == "folder":
-        data += "-" + _text(str(values["data.root"]).rstrip("/").rsplit("/", 1)[-1])
+        root = Path(values["data.root"]).resolve()  # two folders may have the same last name
+        data += f"-{_text(root.name)}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
     return RunName(
         experiment=choices.get("experiment") or "single",
         data=part(data, "data.") + budgets,
@@ -89,4 +97,4 @@ def _word(key: str, value: Any) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, float) and value == int(value):
         value = int(value)
-    return re.sub(r"[^A-Za-z0-9._+]+", "_", str(value)).strip("_") or "_"
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", str(value)).strip("_") or "_"

@@ -46,12 +46,13 @@ class Program:
         hydra = HydraConfig.get()
         job = make_job(self.name, config, list(hydra.overrides.task))
         grid = hydra.mode == RunMode.MULTIRUN
-        error_file = Path(getattr(job.config, "runs_dir", ".")) / job.name.path / "error.txt"
+        error_file = _error_file(job)
         if grid:
             print(f"--- {job.name.path}", flush=True)
-            error_file.unlink(missing_ok=True)
         try:
             self.load(self.handler)(job)
+            if self.check:  # runs have folders, reports have not
+                error_file.unlink(missing_ok=True)  # of an earlier attempt
         except Exception as error:
             self.failures.append(error)
             if grid:
@@ -79,7 +80,10 @@ def launch(program: Program) -> None:
         if sentence is None:
             raise
         _complain(sentence)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning turns an interrupt inside its loops into an exit with status 1.
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
         print("stopped; the same command goes on with the first incomplete cycle", file=sys.stderr)
         raise SystemExit(130) from None
 
@@ -91,10 +95,10 @@ def _run(program: Program, line: CommandLine, jobs: list[Job]) -> None:
         return
     grid = line.multirun or len(jobs) > 1
     if grid:
-        if any(job.config.trainer.strategy.startswith("ddp") for job in jobs):
+        if any(_several_devices(job.config.trainer) for job in jobs):
             raise UserError(
-                "a grid cannot use --trainer ddp: each of its runs would start the whole grid "
-                "again on every device; run one command for each, or give each run one device"
+                "a grid cannot use --trainer ddp or several devices: each of its runs would start "
+                "the whole grid again on every device; run one command for each instead"
             )
         if program.check:
             for job in jobs:
@@ -106,8 +110,16 @@ def _run(program: Program, line: CommandLine, jobs: list[Job]) -> None:
         raise program.failures[0]
 
 
+def _several_devices(trainer: Any) -> bool:
+    return trainer.strategy != "auto" or trainer.devices != 1 or trainer.num_nodes > 1
+
+
+def _error_file(job: Job) -> Path:
+    return Path(job.config.runs_dir) / job.name.path.lstrip("/") / "error.txt"
+
+
 def _report_failures(jobs: list[Job]) -> None:
-    files = [Path(job.config.runs_dir) / job.name.path / "error.txt" for job in jobs]
+    files = [_error_file(job) for job in jobs]
     failed = [file for file in files if file.exists()]
     if failed:
         print(f"{len(failed)} of {len(jobs)} runs failed:", file=sys.stderr)

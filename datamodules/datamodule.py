@@ -79,7 +79,8 @@ class PoolDataModule(pl.LightningDataModule):
         self.images, self.pools, self.seeds = images, pools, seeds
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         if mean is None or std is None:
-            mean, std = channel_statistics(images.train)
+            measured = channel_statistics(images.train)
+            mean, std = mean or measured[0], std or measured[1]
         self.normalizer, self.augmenter = Normalizer(mean, std), augmenter
         self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
         self.channels_last = channels_last
@@ -123,6 +124,8 @@ class PoolDataModule(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=streamed and torch.cuda.is_available(),
+            # Its own, because a loader draws from the global one, which dropout uses.
+            generator=self.seeds.torch("batches", self.cycle),
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:

@@ -81,16 +81,21 @@ def _map_files(function: Callable[[Path], Result], paths: Iterable[Path]) -> lis
     return results  # type: ignore[return-value]
 
 
-def decode_all(decoder: FileDecoder, out: np.ndarray | None) -> None:
-    """Decodes every file once, into `out` where given: finds the broken ones before training."""
+def decode_all(decoder: FileDecoder, out: np.ndarray | None) -> str:
+    """Decodes every file once, into `out` where given: finds the broken ones before training.
 
-    def decode(position: int) -> None:
+    Returns a digest of all pixels, by which runs on other images are told apart.
+    """
+
+    def decode(position: int) -> bytes:
         pixels = decoder.decode(decoder.paths[position])
         if out is not None:
             out[position] = pixels
+        return hashlib.sha256(pixels.tobytes()).digest()
 
     positions = {path: i for i, path in enumerate(decoder.paths)}
-    _map_files(lambda path: decode(positions[path]), decoder.paths)
+    digests = _map_files(lambda path: decode(positions[path]), decoder.paths)
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
 class ImageFolder:

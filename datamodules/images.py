@@ -120,10 +120,9 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
     try:
         parts = {"train": opened.train, "test": opened.test}
         present = {name: raw for name, raw in parts.items() if raw is not None}
-        for name, raw in present.items():
-            _write_part(scratch, name, raw, keep_pixels)
+        content = [_write_part(scratch, name, raw, keep_pixels) for name, raw in present.items()]
         record = {
-            "source": source.fingerprint(),
+            "fingerprint": "-".join([source.fingerprint(), *filter(None, content)]),
             "classes": opened.classes,
             "parts": list(present),
             "shape": opened.train.decoder.shape,
@@ -139,13 +138,14 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> None:
-    out = None
+def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> str | None:
+    """Writes one part; a digest of its pixels where they come from files."""
+    out, digest = None, None
     if keep_pixels:
         shape = (len(raw.ids), *raw.decoder.shape)
         out = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape)
     if isinstance(raw.decoder, FileDecoder):
-        decode_all(raw.decoder, out)
+        digest = decode_all(raw.decoder, out)
     elif out is not None:
         for start in range(0, len(raw.ids), CHUNK):
             stop = min(start + CHUNK, len(raw.ids))
@@ -154,6 +154,7 @@ def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> None:
     if raw.labels is not None:
         columns["label"] = raw.labels
     pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return digest
 
 
 def _files(raw: Raw) -> list[str]:
@@ -170,7 +171,7 @@ def _read_cache(folder: Path, source: Source, in_memory: bool, keep_pixels: bool
         raise UserError(f"the image cache {folder} is damaged ({error}); delete it") from error
     assert all(part.shape == shape for part in parts.values())
     classes = tuple(record["classes"]) if record["classes"] else None
-    return Images(source.name, parts["train"], parts.get("test"), classes, record["source"])
+    return Images(source.name, parts["train"], parts.get("test"), classes, record["fingerprint"])
 
 
 def _read_part(folder: Path, name: str, record: dict[str, Any], in_memory: bool) -> Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -38,6 +39,14 @@ class TinyImageNet:
         folder = self.root / FOLDER
         if not (folder / "wnids.txt").is_file():
             self._download()
+        try:
+            return self._read(folder)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{folder} is incomplete ({error.filename} is missing); delete it to download again"
+            ) from error
+
+    def _read(self, folder: Path) -> Opened:
         classes = tuple(sorted((folder / "wnids.txt").read_text().split()))
         number = {name: i for i, name in enumerate(classes)}
         train = [p for name in classes for p in sorted((folder / "train" / name).rglob("*.JPEG"))]
@@ -61,8 +70,12 @@ class TinyImageNet:
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(10)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            download_and_extract_archive(URL, str(self.root), md5=MD5)
+            scratch = self.root / f".{FOLDER}"  # renamed when complete: never there by half
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            download_and_extract_archive(URL, str(self.root), str(scratch), md5=MD5)
+            (scratch / FOLDER).rename(self.root / FOLDER)
+            scratch.rmdir()
         except (OSError, RuntimeError) as error:
             raise UserError(
                 f"Tiny ImageNet is not under {self.root.resolve()} and could not be downloaded "

@@ -92,9 +92,12 @@ def test_names_carry_what_differs() -> None:
     )
     assert path("--data", "cifar10", "--data.flip", "false").startswith("cifar10-no_flip/")
     assert path("--cycles", "9", "--logger", "none", "--data.workers", "3") == path()
-    assert path("--data", "folder", "--data.root", "/x/my pictures/") .startswith(
-        "folder-my_pictures/"
-    )  # fmt: skip
+    pictures = path("--data", "folder", "--data.root", "/x/my pictures")
+    assert pictures.startswith("folder-my_pictures-")
+    assert pictures == path("--data", "folder", "--data.root", "/x/my pictures/")
+    assert pictures != path("--data", "folder", "--data.root", "/y/my pictures")
+    assert path("--trainer", "ddp").endswith("resnet18-devices-1-strategyddp/seed0")
+    assert path("--seeds.split", "-1") != path("--seeds.split", "1")
 
 
 def test_settings_that_differ_never_share_a_folder() -> None:
@@ -107,7 +110,8 @@ def test_settings_that_differ_never_share_a_folder() -> None:
         "learner.lr": "0.1", "learner.weight_decay": "0.0", "learner.schedule": "none",
         "learner.width": "8", "learner.stem": "7", "learner.max_pool": "true",
         "learner.projection": "64", "trainer.max_epochs": "3", "trainer.val_checks": "3",
-        "trainer.precision": "bf16-mixed", "trainer.threads": "2", "trainer.compile": "true",
+        "trainer.precision": "bf16-mixed", "data.recipe.fast_precision": "bf16-mixed",
+        "trainer.threads": "2", "trainer.compile": "true",
         "trainer.deterministic": "false", "trainer.devices": "2", "trainer.strategy": "fsdp",
         "trainer.accelerator": "cpu", "trainer.sync_batchnorm": "false",
         **{f"seeds.{name}": "7" for name in
@@ -273,9 +277,10 @@ def test_wrong_words(words: list[str], sentence: str) -> None:
 
 
 def test_grids_cannot_use_ddp(cli: Cli, tmp_path: Path) -> None:
-    refused = cli("--trainer", "ddp", "--seed", "0,1", "-m")
-    assert refused.status == 2
-    assert "cannot use --trainer ddp" in refused.err
+    for how in (["--trainer", "ddp"], ["--trainer.devices", "2"]):
+        refused = cli(*how, "--seed", "0,1", "-m")
+        assert refused.status == 2
+        assert "cannot use --trainer ddp" in refused.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -195,3 +195,14 @@ def test_channel_statistics(artifacts: Path) -> None:
     pixels = part.pixels.double() / 255
     assert mean == [pytest.approx(pixels.mean().item(), abs=0.01)]
     assert std == [pytest.approx(pixels.std().item(), abs=0.01)]
+
+
+def test_loaders_leave_the_global_generator_alone(artifacts: Path) -> None:
+    """Dropout masks come from it, and must not depend on workers or streaming."""
+    datamodule = make(load_images(Digits(), artifacts))
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    for _ in range(3):
+        list(datamodule.train_dataloader())
+    assert torch.equal(torch.rand(1), expected)

@@ -43,7 +43,9 @@ def refused(finished: object, *words: str) -> str:
         (["--trainer.max_epochs", "0"], ["max_epochs must be at least 1"]),
         (["--trainer.val_checks", "0"], ["val_checks must be at least 1"]),
         (["--trainer.threads", "0"], ["threads must be at least 1"]),
-        (["--trainer.precision", "8-bit"], ["trainer.precision", "8-bit"]),
+        (["--trainer.precision", "8-bit"], ["trainer.precision must be one of", "8-bit"]),
+        (["--trainer.precision", "bf16-true"], ["trainer.precision must be one of"]),
+        (["--data.std", "[0]"], ["data.std must be positive"]),
         (["--trainer.accelerator", "gpuu"], ["trainer", "gpuu"]),
         (["--trainer.keep_checkpoints", "none"], ["must be one of last, all"]),
         (["--learner.dropout", "maybe"], ["must be one of auto, on, off"]),
@@ -201,6 +203,23 @@ def test_other_corrupt_files(cli: Cli, tmp_path: Path, name: str) -> None:
     file = only_run(tmp_path) / name
     file.write_bytes(b"\x00\x01: [")
     refused(cli(*TINY, "--cycles", "3"), f"{file.relative_to(tmp_path)} is damaged")
+
+
+def test_a_bad_wandb_project(cli: Cli) -> None:
+    project = ("--logger", "wandb", "--logger.wandb.project", "a/b", "--cycles", "0")
+    refused(cli(*TINY, *project), "W&B refused the run", "project")
+
+
+def test_an_interrupt_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from active.classifier import Classifier
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "training_step", lambda self, batch: interrupt())
+    stopped = cli(*TINY)
+    assert stopped.status == 130
+    assert "the same command goes on" in stopped.err
 
 
 def test_a_diverged_run_says_so(cli: Cli, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -264,7 +265,7 @@ def test_a_folder_of_images_runs_to_the_end(cli: Cli, tmp_path: Path) -> None:
     )  # fmt: skip
     assert finished.status == 0, finished.err
     run = only_run(tmp_path)
-    assert "folder-pictures-size16-6+4/" in run.as_posix()
+    assert re.search(r"/folder-pictures-[0-9a-f]{6}-size16-6\+4/", run.as_posix())
     assert [row["pool/labeled"] for row in rows_of(run)] == [6, 10, 14]
     ids = pq.read_table(run / "cycle_1/selected.parquet")["id"].to_pylist()
     assert all((tmp_path / "pictures" / name).exists() for name in ids)
