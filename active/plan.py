@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -87,7 +88,7 @@ def measure(
     return _seconds(train, device) / batch_size, _seconds(forward, device) / batch_size
 
 
-def _seconds(step, device: torch.device, steps: int = 5) -> float:  # type: ignore[no-untyped-def]
+def _seconds(step: Callable[[], None], device: torch.device, steps: int = 5) -> float:
     best = float("inf")
     for _ in range(steps):
         started = time.perf_counter()
