@@ -80,7 +80,7 @@ class Devices:
             "deterministic": deterministic,
         }
         try:
-            probe = self._probe()
+            probe = self.trainer()
         except (pl.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as e:
             raise UserError(f"trainer: {str(e).splitlines()[0]}") from e
         self.kind: str = probe.strategy.root_device.type
@@ -94,12 +94,9 @@ class Devices:
         if sync_batchnorm and self.world_size > 1 and self.kind == "cuda":
             self._arguments["sync_batchnorm"] = True
         try:
-            self._strategy: Strategy = self._probe().strategy
+            self._strategy: Strategy = self.trainer().strategy
         except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
             raise UserError(f"trainer.precision: {str(error).splitlines()[0]}") from error
-
-    def _probe(self) -> pl.Trainer:
-        return self.trainer()
 
     @property
     def channels_last(self) -> bool:
