@@ -186,7 +186,7 @@ def choose_initial(
 ) -> Selection:
     """The initial pool: exactly `budget` distinct samples outside V."""
     labels = images.train.labels if init.needs_labels else None
-    candidates = Candidates(pools.unlabeled, labels, len(images.classes or ()))
+    candidates = Candidates(pools.unlabeled, len(images.classes or ()), labels)
     indices = init(candidates, budget, seeds.stream("init"))
     selection = Selection(indices, np.full(len(indices), np.nan))
     check_selection(selection, candidates.indices, budget)

@@ -6,6 +6,7 @@ exactly `budget` distinct indices of them, in order of preference.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -17,17 +18,33 @@ from datamodules.errors import UserError
 
 @dataclass(frozen=True)
 class Candidates:
-    """What an init may look at: sorted global indices, and labels only where it declares so."""
+    """What an init may look at; the arrays cover all N train samples and are read at `indices`.
 
-    indices: np.ndarray
-    labels: np.ndarray | None  # of all train samples, None unless the init needs them
+    `labels` are there only for an init that declares that it needs them; `scores`, `clusters` and
+    `features` come from the init's pretext artifact, whatever of them that model leaves.
+    """
+
+    indices: np.ndarray  # (M,) int64, the samples outside V, sorted
     num_classes: int
+    labels: np.ndarray | None = None  # (N,) int64
+    scores: np.ndarray | None = None  # (N,) float, higher = harder for the pretext model
+    clusters: np.ndarray | None = None  # (N,) int64
+    features: np.ndarray | None = None  # (N, D) float32, unit length; may be memory-mapped
+    ids: Sequence[str] = ()  # (N,) names on disk
+    pixels: Callable[[np.ndarray], np.ndarray] | None = None  # indices -> (n, C, H, W) standardized
 
 
 class Init(Protocol):
-    """`needs_labels` is True for references that no one without labels could use."""
+    """How the initial pool is chosen.
+
+    `needs_labels` is True for references that no one without labels could use; `reads` names the
+    part of the artifact that the init cannot do without ("" for none); `draws` is False where the
+    seed decides nothing but ties.
+    """
 
     needs_labels: ClassVar[bool]
+    reads: ClassVar[str]
+    draws: ClassVar[bool]
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray: ...
 
@@ -36,6 +53,8 @@ class RandomInit:
     """Uniformly at random: the control arm. A smaller pool of the same seed lies in a larger."""
 
     needs_labels: ClassVar[bool] = False
+    reads: ClassVar[str] = ""
+    draws: ClassVar[bool] = True
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         return random_order(seed, candidates.indices)[:budget]
@@ -45,6 +64,8 @@ class BalancedInit:
     """Class-balanced random: the same number of every class. It reads all labels: a reference."""
 
     needs_labels: ClassVar[bool] = True
+    reads: ClassVar[str] = ""
+    draws: ClassVar[bool] = True
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         if candidates.labels is None:

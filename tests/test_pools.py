@@ -104,23 +104,23 @@ def test_every_init_gives_exactly_its_budget(name: str, kind: str) -> None:
     }[kind]
     indices = np.setdiff1d(np.arange(60), [3, 9, 30])
     for budget in (1, 2, 7, 30, 57):
-        pool = INITS[name](Candidates(indices, labels, 4), budget, seed=5)
+        pool = INITS[name](Candidates(indices, 4, labels), budget, seed=5)
         assert len(pool) == budget == len(set(pool.tolist()))
         assert np.isin(pool, indices).all()
-        assert np.array_equal(pool, INITS[name](Candidates(indices, labels, 4), budget, seed=5))
-    assert not np.array_equal(pool, INITS[name](Candidates(indices, labels, 4), 57, seed=6))
+        assert np.array_equal(pool, INITS[name](Candidates(indices, 4, labels), budget, seed=5))
+    assert not np.array_equal(pool, INITS[name](Candidates(indices, 4, labels), 57, seed=6))
 
 
 def test_balanced_is_balanced_and_says_that_it_needs_labels() -> None:
     labels = np.repeat(np.arange(5), [5, 100, 100, 100, 100])
-    pool = BalancedInit()(Candidates(np.arange(405), labels, 5), 53, seed=0)
+    pool = BalancedInit()(Candidates(np.arange(405), 5, labels), 53, seed=0)
     assert sorted(np.bincount(labels[pool], minlength=5)) == [5, 12, 12, 12, 12]
     assert sorted(np.bincount(labels[pool[:5]], minlength=5)) == [1] * 5
     with pytest.raises(UserError, match="needs the labels"):
-        BalancedInit()(Candidates(np.arange(9), None, 5), 3, seed=0)
+        BalancedInit()(Candidates(np.arange(9), 5), 3, seed=0)
 
 
 def test_a_smaller_random_pool_lies_in_a_larger() -> None:
-    candidates = Candidates(np.arange(500), None, 0)
+    candidates = Candidates(np.arange(500), 0)
     small, large = (RandomInit()(candidates, budget, seed=1) for budget in (10, 40))
     assert np.array_equal(small, large[:10])
