@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from active.classifier import Classifier
-from active.devices import Devices
 from active.display import Display
 from active.folder import RunFolder
-from active.logs import Chosen, Sink
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
 from datamodules.datamodule import PoolDataModule
@@ -23,6 +21,8 @@ from datamodules.images import Images
 from datamodules.initial import Candidates, Init
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
+from pretext.devices import Devices
+from pretext.loggers import Chosen, Sink
 
 THUMBNAILS = 64
 

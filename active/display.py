@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from active.plan import TRAIN_WEIGHT, CyclePlan, duration
+from active.plan import TRAIN_WEIGHT, CyclePlan
+from pretext.timing import duration
 
 log = logging.getLogger("initial_pools")
 EVERY = 1.0  # seconds between refreshes: reading the loss waits for the device

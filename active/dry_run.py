@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from active.devices import Devices, hardware
-from active.plan import duration, measure
+from active.plan import measure
 from active.prepare import Setup
+from pretext.devices import Devices, hardware
+from pretext.timing import duration
 
 
 def dry_run(ready: Setup, devices: Devices, folder: Path) -> None:

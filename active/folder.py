@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import yaml
 from conf.compose import flatten
 from conf.identity import is_volatile
 from datamodules.errors import UserError
+from datamodules.files import sha256, sync, write_atomic, write_table
 
 ROWS, CONFIG, CHECKPOINT = "cycles.jsonl", "config.yaml", "model.ckpt"
 
@@ -158,7 +158,7 @@ class RunFolder:
         scratch = file.with_name(f".{file.name}")
         save(scratch)
         digest = sha256(scratch)
-        _sync(scratch)
+        sync(scratch)
         os.replace(scratch, file)
         write_atomic(file.with_suffix(".sha256"), f"{digest}  {file.name}\n".encode())
 
@@ -181,31 +181,3 @@ class RunFolder:
     def drop_checkpoint(self, cycle: int) -> None:
         self.checkpoint(cycle).unlink(missing_ok=True)
         self.checkpoint(cycle).with_suffix(".sha256").unlink(missing_ok=True)
-
-
-def write_atomic(file: Path, data: bytes) -> None:
-    """Written beside its place, synced, and renamed into it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}")
-    with open(scratch, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, file)
-
-
-def write_table(file: Path, table: pa.Table) -> None:
-    """A parquet file, complete or absent."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    write_atomic(file, sink.getvalue().to_pybytes())
-
-
-def sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(file: Path) -> None:
-    with open(file, "rb+") as stream:
-        os.fsync(stream.fileno())

@@ -11,11 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from active.cycle import Run, write_label_list
-from active.devices import Devices, hardware
 from active.display import Display, cycles_table
 from active.dry_run import dry_run
 from active.folder import RunFolder
-from active.logs import RunInfo, Sink
 from active.prepare import Setup, prepare
 from conf.cli import Job
 from conf.compose import build, flatten
@@ -24,6 +22,8 @@ from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
+from pretext.devices import Devices, hardware
+from pretext.loggers import RunInfo, Sink
 
 log = logging.getLogger("initial_pools")
 

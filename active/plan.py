@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from active.classifier import Classifier
-from active.devices import Devices
+from pretext.devices import Devices
+from pretext.timing import best_seconds
 
 # A training step passes forward once and backward twice as much.
 TRAIN_WEIGHT = 3
@@ -85,25 +84,4 @@ def measure(
         with torch.inference_mode(), mixed:
             classifier(images)
 
-    return _seconds(train, device) / batch_size, _seconds(forward, device) / batch_size
-
-
-def _seconds(step: Callable[[], None], device: torch.device, steps: int = 5) -> float:
-    best = float("inf")
-    for _ in range(steps):
-        started = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - started)
-    return best
-
-
-def duration(seconds: float) -> str:
-    """`0.3 s`, `42 s`, `17 min`, `3.5 h` or `12 d`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} d"
+    return best_seconds(train, device) / batch_size, best_seconds(forward, device) / batch_size

@@ -12,7 +12,6 @@ import torch
 
 from active.classifier import Classifier
 from active.cycle import choose_initial
-from active.devices import PRECISIONS
 from active.plan import CyclePlan, plan_cycles
 from active.query import Query, Selection
 from active.training import Training
@@ -26,6 +25,7 @@ from datamodules.initial import Init
 from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
 from datamodules.seeds import Seeds
 from datamodules.sources import Imbalanced, Source
+from pretext.devices import PRECISIONS
 
 CHOICES = {
     "learner.dropout": ("auto", "on", "off"),

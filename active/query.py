@@ -15,6 +15,7 @@ from active.acquisition import top
 from active.classifier import Outputs
 from datamodules.errors import UserError
 from datamodules.seeds import Seeds
+from pretext.collect import gather_rows
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,6 @@ class ScoreQuery(Query):
         assert kept is not None
         chosen = top(kept, request.budget, request.generator)
         return Selection(indices[chosen], kept[chosen].astype(np.float64))
-
-
-def gather_rows(module: pl.LightningModule, rows: Tensor) -> Tensor:
-    """Rows of all ranks, one after another; ranks may hold different numbers of them."""
-    if module.trainer.world_size == 1:
-        return rows
-    sizes = module.all_gather(torch.tensor(len(rows), device=rows.device))
-    assert isinstance(sizes, Tensor)
-    padded = rows.new_zeros((int(sizes.max()), *rows.shape[1:]))
-    padded[: len(rows)] = rows
-    gathered = module.all_gather(padded)
-    assert isinstance(gathered, Tensor)
-    return torch.cat([part[:size] for part, size in zip(gathered, sizes.tolist(), strict=True)])
 
 
 def check_finite(indices: np.ndarray, kept: np.ndarray, ids: list[str]) -> None:

@@ -210,7 +210,7 @@ def test_an_unreachable_server_costs_seconds_and_no_row(
     code = (
         "import sys, time\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from active import wandb_log\n"
+        "from pretext import wandb_log\n"
         "from tests.conftest import run_cli\n"
         "import os; os.environ.pop('WANDB_MODE', None)\n"
         "original = wandb_log.open_wandb\n"

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from active.classifier import Classifier
-from active.devices import Devices
 from active.queries.entropy import Entropy
 from active.queries.least_confidence import LeastConfidence
 from active.queries.margin import Margin
@@ -21,6 +20,7 @@ from datamodules.errors import UserError
 from datamodules.images import Images, Part
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
+from pretext.devices import Devices
 from tests.conftest import ROOT
 
 QUERIES = {

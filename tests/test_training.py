@@ -14,14 +14,15 @@ from sklearn import metrics
 from torch import Tensor
 
 from active.classifier import Classifier
-from active.devices import Devices
-from active.training import BestWeights, Training, check_epochs
+from active.training import BestWeights, Training
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
 from datamodules.images import load_images
 from datamodules.pools import Pools, draw_validation
 from datamodules.seeds import Seeds
 from datamodules.sources import Digits
+from pretext.checks import check_epochs
+from pretext.devices import Devices
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 
 from active.classifier import Classifier
-from active.devices import Devices
 from active.queries.entropy import Entropy
 from conf.cli import expand, parse
 from datamodules.augment import Augmenter
@@ -28,6 +27,7 @@ from datamodules.datamodule import PoolDataModule
 from datamodules.images import Images, Part, load_images
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
+from pretext.devices import Devices
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.benchmark

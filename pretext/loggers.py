@@ -15,7 +15,7 @@ import numpy as np
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from active.folder import write_atomic
+from datamodules.files import write_atomic
 
 log = logging.getLogger("initial_pools")
 CURVES = ("train/loss", "val/acc")

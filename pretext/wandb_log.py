@@ -16,8 +16,8 @@ from urllib.parse import urlparse
 import numpy as np
 from pytorch_lightning.loggers import WandbLogger
 
-from active.logs import CURVES, CYCLE_METRICS, PER_CLASS, Chosen, RunInfo, Sink
 from datamodules.errors import UserError
+from pretext.loggers import CURVES, CYCLE_METRICS, PER_CLASS, Chosen, RunInfo, Sink
 
 log = logging.getLogger("initial_pools")
 
