@@ -22,10 +22,18 @@ from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
+from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
 from pretext.loggers import RunInfo, Sink
+from pretext.setup import devices_of
 
 log = logging.getLogger("initial_pools")
+CURVES = ("train/loss", "val/acc")
+CYCLE_METRICS = (
+    "test/acc", "test/acc_last", "test/nll", "test/ece", "test/balanced_acc", "pool/labeled",
+    "pool/fraction", "pool/classes", "pool/entropy", "pool/validation_labels", "time/train_s",
+    "time/query_s",
+)  # fmt: skip
 
 
 def check(job: Job) -> None:
@@ -36,10 +44,15 @@ def check(job: Job) -> None:
 def run(job: Job) -> None:
     """One run, from the start or from where it stopped."""
     config: ActiveConfig = job.config
+    devices = devices_of(config.trainer, config.data)
     if config.dry_run:
-        dry_run(prepare(job), _devices(config), Path(config.runs_dir) / job.name.path)
+        dry_run(
+            prepare(job),
+            devices_of(config.trainer, config.data),
+            Path(config.runs_dir) / job.name.path,
+        )
         return
-    devices = _devices(config)
+    devices = devices_of(config.trainer, config.data)
     devices.start()
     ready = devices.first(lambda: prepare(job))
     least = 2 * devices.world_size
@@ -51,7 +64,9 @@ def run(job: Job) -> None:
     path = Path(config.runs_dir) / job.name.path
     folder = RunFolder(path)
     devices.decide(folder.lock)
-    handler = _log_to(path / "log.txt") if devices.is_zero else None
+    if devices.is_zero:
+        log_to_terminal()
+    handler = log_to_file(path / "log.txt") if devices.is_zero else None
     try:
         _run(job, ready, devices, folder)
     finally:
@@ -123,15 +138,6 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         Console().print(cycles_table(folder.rows()))
 
 
-def _devices(config: ActiveConfig) -> Devices:
-    settings = dict(vars(config.trainer))
-    for name in ("max_epochs", "val_checks", "keep_checkpoints"):
-        del settings[name]
-    return Devices(
-        fast_precision=config.data.recipe.fast_precision, width=config.learner.width, **settings
-    )
-
-
 def _datamodule(ready: Setup, devices: Devices) -> PoolDataModule:
     data = ready.config.data
     return PoolDataModule(
@@ -154,11 +160,14 @@ def _loggers(job: Job, folder: RunFolder, first_cycle: int, identity: dict[str, 
     info = RunInfo(
         folder=folder.path,
         id=hashlib.sha256(text.encode()).hexdigest()[:16],
-        experiment=job.name.experiment,
-        arm=job.name.arm,
-        seed=job.name.seed,
+        group=job.name.experiment,
+        name="/".join((*job.name.arm, job.name.seed)),
         config=identity,
-        first_cycle=first_cycle,
+        job_type="active",
+        axes=("cycle", "epoch"),
+        curves=CURVES,
+        first=first_cycle,
+        cycle_metrics=CYCLE_METRICS,
     )
     return [build(node, info=info) for node in job.config.logger.values()]
 
@@ -170,22 +179,3 @@ def _list_to_label(ready: Setup, folder: RunFolder) -> None:
     folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
     file = write_label_list(folder.path, ids)
     log.info("no labels: the %d files to label first are listed in %s", len(ids), file)
-
-
-def _log_to(file: Path) -> logging.Handler:
-    """Everything said goes to the terminal and to the run's log.txt."""
-    root = logging.getLogger()
-    if not any(isinstance(h, _Terminal) for h in root.handlers):
-        root.addHandler(_Terminal())
-        log.setLevel(logging.INFO)
-    handler = logging.FileHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root.addHandler(handler)
-    return handler
-
-
-class _Terminal(logging.Handler):
-    """Prints to whatever standard output is at the moment."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,12 +17,12 @@ from conf.compose import build, flatten
 from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.errors import UserError
-from datamodules.images import Images, load_images
+from datamodules.images import Images
 from datamodules.initial import Init
 from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
 from datamodules.seeds import Seeds
-from datamodules.sources import Imbalanced, Source
 from pretext.devices import PRECISIONS
+from pretext.setup import images_of
 
 CHOICES = {
     "learner.dropout": ("auto", "on", "off"),
@@ -102,9 +99,7 @@ def prepare(job: Job) -> Setup:
     config: ActiveConfig = job.config
     _check_values(flatten(job.resolved))
     init, query = build(config.init), build(config.query)
-    images = _images(
-        json.dumps(job.resolved["data"], sort_keys=True), config.artifacts_dir, not config.dry_run
-    )
+    images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
     seeds = Seeds(config.seed, **vars(config.seeds))
     total = len(images.train)
     val = config.data.val if images.classes else 0
@@ -145,13 +140,3 @@ def _check_learner(ready: Setup) -> None:
             ready.make_classifier()
     except ValueError as error:
         raise UserError(f"learner: {error}") from error
-
-
-@functools.lru_cache(maxsize=2)
-def _images(data: str, artifacts_dir: str, write: bool) -> Images:
-    """Images of a data config (as JSON, so that a grid loads them once)."""
-    config = json.loads(data)
-    source: Source = build(config["source"])
-    if config["imbalance"] is not None:
-        source = Imbalanced(source, config["imbalance"])
-    return load_images(source, Path(artifacts_dir), config["in_memory"], write)

@@ -15,15 +15,21 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from conf.compose import compose_config, composer, flatten, groups, plain, typed
+from conf.compose import compose_config, composer, flatten, groups, groups_of, plain, typed
 from conf.identity import RunName, name_run
 from datamodules.errors import UserError, unknown
 
 HYDRA_FLAGS = {"--cfg": 1, "--package": 1, "--resolve": 0, "--info": 1, "--multirun": 0, "-m": 0}
 OURS = {"--dry-run": "dry_run=true", "--dry_run": "dry_run=true"}
 # What a flag is called inside: Hydra takes any key with a group's name for a choice of an option.
-RENAMED = {"active": {"launcher": "hydra/launcher"}, "report": {"experiment": "name"}}
+RENAMED = {
+    "active": {"launcher": "hydra/launcher"},
+    "pretext": {"trainer.max_epochs": "model.max_epochs"},
+    "report": {"experiment": "name"},
+}
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
+# A model's parent, an init's model and an init's other init are options of those groups, too.
+NESTED = re.compile(r"(init|model)(\.(of|model|parent))+")
 NEEDS_QUOTES = re.compile(r"[^\w./:,+\-\[\]{}$%@~]")
 
 
@@ -85,6 +91,8 @@ def parse(argv: list[str], program: str = "active") -> CommandLine:
 
 def _override(key: str, value: str) -> str:
     key = key.replace("-", "_")
+    if NESTED.fullmatch(key):
+        key = f"{'init' if key.endswith('.of') else 'model'}@{key}"
     if key in LISTS:
         return f"{key}=[{value.strip('[]')}]"
     if NEEDS_QUOTES.search(value) or value == "":
@@ -97,10 +105,10 @@ def check_names(program: str, overrides: list[str]) -> None:
     """Every option of every group, before any config is composed."""
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key in groups() and program == "active":
-            for option in value.strip("[]").split(","):
-                if option.strip("' ") not in groups()[key]:
-                    raise unknown(key, option.strip("' "), groups()[key])
+        allowed = groups()[key.partition("@")[0]] if "@" in key else groups_of(program).get(key)
+        for option in value.strip("[]").split(",") if allowed else ():
+            if allowed and option.strip("' ") not in allowed:
+                raise unknown(key.partition("@")[2] or key, option.strip("' "), allowed)
 
 
 def expand(program: str, line: CommandLine) -> list[Job]:
@@ -148,16 +156,16 @@ def _job(program: str, overrides: list[str]) -> Job:
             and not key.startswith(("+", "~"))
             and key not in allowed
         ):
-            raise _unknown_setting(key, [k for k in known if "_target_" not in k])
+            raise _unknown_setting(program, key, [k for k in known if "_target_" not in k])
     config = compose_config(program, overrides)
     return make_job(program, config, overrides)
 
 
-def _unknown_setting(key: str, known: list[str]) -> UserError:
+def _unknown_setting(program: str, key: str, known: list[str]) -> UserError:
     """Names the settings of the same group, or of the top level, and the nearest of all."""
     group = key.partition(".")[0] + "."
     allowed = [k for k in known if k.startswith(group) and not k.startswith("data.source")]
-    allowed = allowed or [k for k in known if "." not in k] + list(groups())
+    allowed = allowed or [k for k in known if "." not in k] + list(groups_of(program))
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     return unknown("setting", key, allowed if not near else {*allowed, *near})
 
@@ -171,13 +179,15 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     # What an experiment's file or the trainer's option sets is named like any other change.
     pure = tuple(o for o in chosen if not o.startswith(("experiment=", "trainer=")))
     choices = {**_choices(program, tuple(chosen)), "experiment": "".join(experiment)}
+    nested = [o.partition("=")[2] for o in chosen if "@init" in o]
+    choices["init"] = "-".join([choices["init"], *nested])
     name = name_run(choices, plain(config), plain(_composed(program, pure)))
     return Job(typed(config), plain(config), name)
 
 
 def _is_choice(program: str, override: str) -> bool:
-    is_group = program == "active" and override.partition("=")[0] in groups()
-    return is_group or override.startswith("hydra")
+    key = override.partition("=")[0]
+    return key in groups_of(program) or "@" in key or override.startswith("hydra")
 
 
 @cache
@@ -190,7 +200,8 @@ def _choices(program: str, chosen: tuple[str, ...]) -> dict[str, str]:
     from hydra import compose
 
     runtime = compose(program, list(chosen), return_hydra_config=True).hydra.runtime.choices
-    return {str(k): str(v) for k, v in runtime.items() if k in groups() and k != "experiment"}
+    names = groups_of(program).keys() - {"experiment"}
+    return {str(k): str(v) for k, v in runtime.items() if k in names}
 
 
 def _prefixes(key: str) -> list[str]:

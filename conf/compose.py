@@ -22,6 +22,14 @@ register()
 OmegaConf.register_new_resolver("stem_for", lambda size: 7 if size > 64 else 3, replace=True)
 
 
+def _for_data(values: dict[str, Any], *, _root_: Any) -> Any:
+    """A setting's value for the chosen data set: `${for_data:{mnist:100,else:500}}`."""
+    return values.get(_root_.data.name, values["else"])
+
+
+OmegaConf.register_new_resolver("for_data", _for_data, replace=True)
+
+
 @cache
 def groups() -> dict[str, list[str]]:
     """Every group with its options; files that begin with an underscore are not options."""
@@ -30,6 +38,15 @@ def groups() -> dict[str, list[str]]:
         for folder in sorted(ROOT.iterdir())
         if folder.is_dir() and any(folder.glob("*.yaml"))
     }
+
+
+def groups_of(program: str) -> dict[str, list[str]]:
+    """The groups that a program's command line chooses options of."""
+    chosen = {
+        "active": [name for name in groups() if name != "model"],
+        "pretext": ["data", "model", "trainer", "logger"],
+    }
+    return {name: groups()[name] for name in chosen.get(program, [])}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from conf.cli import RENAMED
-from conf.compose import ROOT, compose_config, composer, flatten, groups
+from conf.compose import ROOT, compose_config, composer, flatten, groups_of
 
 EXAMPLES = {
     "active": """\
@@ -20,12 +20,28 @@ EXAMPLES = {
   python active/run.py --data folder --data.root my_images --budget 100
   python active/run.py --data cifar10 --query entropy --dry-run           how long would it take?
   python active/run.py --experiment quick && python active/report.py --experiment quick""",
+    "pretext": """\
+  python pretext/train.py --model simclr                        on the embedded digits
+  python pretext/train.py --model scan --data mnist             its parent models first
+  python pretext/train.py --model vae --data cifar10 --model.max_epochs 200 --seed 1
+  python pretext/train.py --model kmeans --model.parent vae     clusters of another model's features
+  python pretext/train.py --model scan --data mnist --dry-run   how long would it take?
+  python pretext/train.py --model vae --data folder --data.root my_images --score new_images""",
     "report": """\
   python active/report.py                                       runs made without --experiment
   python active/report.py --experiment quick""",
 }
-SCRIPTS = {"active": "active/run.py", "report": "active/report.py"}
+SCRIPTS = {
+    "active": "active/run.py",
+    "pretext": "pretext/train.py",
+    "report": "active/report.py",
+}
 FLAGS = {
+    "pretext": """\
+  --dry-run            say which stages are there and how long the others take; write nothing
+  -m                   a grid: comma lists are all combined
+  --cfg job            print the resolved config and stop
+  --help               this page""",
     "active": """\
   --dry-run            say what would be done and how long it would take; write nothing
   -m                   a grid: comma lists are all combined
@@ -47,8 +63,8 @@ def help_text(program: str) -> str:
     ]
     with composer():
         config = compose_config(program, [])
-    if program == "active":
-        page.append("groups:\n" + "\n".join(_group(name) for name in groups()))
+    if groups_of(program):
+        page.append("groups:\n" + "\n".join(_group(program, name) for name in groups_of(program)))
         config_text = "settings (with --data digits; each data set brings its own budgets):\n"
     else:
         config_text = "settings:\n"
@@ -67,19 +83,19 @@ def _purpose(file: str) -> str:
     return " ".join(lines)
 
 
-def _defaults() -> dict[str, str]:
+def _defaults(program: str) -> dict[str, str]:
     """The option of each group that is chosen where none is given."""
-    listed = yaml.safe_load((ROOT / "active.yaml").read_text())["defaults"]
+    listed = yaml.safe_load((ROOT / f"{program}.yaml").read_text())["defaults"]
     chosen = {k: v for entry in listed if isinstance(entry, dict) for k, v in entry.items()}
     return {k: ",".join(v) if isinstance(v, list) else v for k, v in chosen.items() if v}
 
 
-def _group(name: str) -> str:
-    default = _defaults().get(name)
+def _group(program: str, name: str) -> str:
+    default = _defaults(program).get(name)
     head = f"  --{name}" + (f"  (default {default})" if default else "")
     options = [
         f"    {option:<17}  {_first_sentence(_purpose(f'{name}/{option}.yaml'))}"
-        for option in groups()[name]
+        for option in groups_of(program)[name]
     ]
     return "\n".join([head, *options])
 
@@ -94,9 +110,9 @@ def _settings(program: str, config: Any) -> list[str]:
     shown_as = {inside: flag for flag, inside in RENAMED[program].items()}
     values = flatten(OmegaConf.to_container(config, resolve=True))
     comments = _comments(f"{program}.yaml", "")
-    if program == "active":
-        chosen = _defaults()
-        files = {group: chosen[group] for group in ("data", "learner", "trainer")}
+    if groups_of(program):
+        chosen = _defaults(program)
+        files = {g: o for g, o in chosen.items() if (ROOT / g / f"{o}.yaml").is_file()}
         for group, option in files.items():
             comments |= _comments(f"{group}/{option}.yaml", f"{group}.")
         comments |= _comments("logger/wandb.yaml", "logger.")

@@ -14,14 +14,14 @@ from conf.compose import flatten
 VOLATILE = (
     "runs_dir", "artifacts_dir", "dry_run", "cycles", "logger", "data.root", "data.in_memory",
     "data.workers", "data.source.root", "data.cycles", "trainer.timeout_hours",
-    "trainer.keep_checkpoints",
+    "trainer.keep_checkpoints", "pretext.if_missing",
 )  # fmt: skip
 # Settings that only pass values on to others, which are named themselves.
 PASSED_ON = (
     "data.recipe.max_epochs", "data.recipe.batch_size", "data.recipe.optimizer", "data.recipe.lr",
     "data.recipe.weight_decay", "data.recipe.schedule", "data.recipe.width", "data.recipe.stem",
     "data.recipe.max_pool", "data.recipe.projection", "data.recipe.threads", "data.init_budget",
-    "data.budget", "data.source.size", "data.source.test", "data.source.test_seed",
+    "data.budget", "data.clusters", "data.source.size", "data.source.test", "data.source.test_seed",
 )  # fmt: skip
 
 
@@ -77,10 +77,11 @@ def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str
     if data == "folder":
         root = Path(values["data.root"]).resolve()  # two folders may have the same last name
         data += f"-{_text(root.name)}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
+    pretext = f"-pretext{_text(values['pretext.seed'])}" if "pretext.seed" in changed else ""
     return RunName(
         experiment=choices.get("experiment") or "single",
         data=part(data, "data.") + budgets,
-        init=part(choices["init"], "init."),
+        init=part(choices["init"], "init.") + pretext,
         query=part(choices["query"], "query."),
         learner=part(choices["learner"], "learner.", "trainer."),
         seed=part(f"seed{values['seed']}", "seeds."),

@@ -48,19 +48,18 @@ class Program:
         grid = hydra.mode == RunMode.MULTIRUN
         error_file = _error_file(job)
         if grid:
-            print(f"--- {job.name.path}", flush=True)
+            print(f"--- {job.name.path or ' '.join(hydra.overrides.task)}", flush=True)
         try:
             self.load(self.handler)(job)
-            if self.check:  # runs have folders, reports have not
+            if error_file:
                 error_file.unlink(missing_ok=True)  # of an earlier attempt
         except Exception as error:
             self.failures.append(error)
             if grid:
                 text = _sentence(error) or traceback.format_exc()
                 print(f"failed: {text}", file=sys.stderr, flush=True)
-                with contextlib.suppress(OSError):  # a full disk must not end the other jobs
-                    error_file.parent.mkdir(parents=True, exist_ok=True)
-                    error_file.write_text(text + "\n")
+                if error_file:
+                    _note(error_file, text)
 
 
 def launch(program: Program) -> None:
@@ -84,7 +83,7 @@ def launch(program: Program) -> None:
         # Lightning turns an interrupt inside its loops into an exit with status 1.
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        print("stopped; the same command goes on with the first incomplete cycle", file=sys.stderr)
+        print("stopped; the same command goes on from there", file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -107,6 +106,8 @@ def _run(program: Program, line: CommandLine, jobs: list[Job]) -> None:
     if grid:
         _report_failures(jobs)
     if program.failures:
+        if grid:
+            raise SystemExit(1)
         raise program.failures[0]
 
 
@@ -114,13 +115,22 @@ def _several_devices(trainer: Any) -> bool:
     return trainer.strategy != "auto" or trainer.devices != 1 or trainer.num_nodes > 1
 
 
-def _error_file(job: Job) -> Path:
-    return Path(job.config.runs_dir) / job.name.path.lstrip("/") / "error.txt"
+def _error_file(job: Job) -> Path | None:
+    """In the run's folder; reports and pretext models have none."""
+    if not job.name.seed:
+        return None
+    return Path(job.config.runs_dir) / job.name.path / "error.txt"
+
+
+def _note(file: Path, text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not end the other jobs
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
 
 
 def _report_failures(jobs: list[Job]) -> None:
     files = [_error_file(job) for job in jobs]
-    failed = [file for file in files if file.exists()]
+    failed = [file for file in files if file and file.exists()]
     if failed:
         print(f"{len(failed)} of {len(jobs)} runs failed:", file=sys.stderr)
         for file in failed:

@@ -22,11 +22,13 @@ class RecipeConfig:
     max_pool: bool = MISSING
     projection: int = MISSING
     fast_precision: str = MISSING
+    pretext_precision: str = MISSING
     threads: int | None = None
 
 
 @dataclass
 class DataConfig:
+    name: str = MISSING
     source: dict[str, Any] = MISSING
     root: str | None = MISSING
     val: float = MISSING
@@ -38,6 +40,7 @@ class DataConfig:
     in_memory: bool = True
     workers: int | None = None
     eval_batch_size: int = 500
+    clusters: int | None = MISSING
     init_budget: float = MISSING
     budget: float = MISSING
     cycles: int = MISSING
@@ -94,11 +97,31 @@ class SeedsConfig:
 
 
 @dataclass
+class PretextConfig:
+    data: Any = MISSING
+    model: dict[str, Any] = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    seed: int = MISSING
+    artifacts_dir: str = MISSING
+    if_missing: str = MISSING
+    score: str | None = None
+    dry_run: bool = MISSING
+
+
+@dataclass
+class PretextSettings:
+    seed: Any = MISSING
+    if_missing: str = MISSING
+
+
+@dataclass
 class ActiveConfig:
     data: Any = MISSING
     init: dict[str, Any] = MISSING
     query: dict[str, Any] = MISSING
     learner: LearnerConfig = MISSING
+    pretext: PretextSettings = MISSING
     trainer: TrainerConfig = MISSING
     logger: dict[str, Any] = field(default_factory=dict)
     seed: int = MISSING
@@ -122,6 +145,7 @@ def register() -> None:
     """Makes the schemas known to Hydra under names that no option of a group has."""
     store = ConfigStore.instance()
     store.store(name="_active", node=ActiveConfig)
+    store.store(name="_pretext", node=PretextConfig)
     store.store(name="_report", node=ReportConfig)
     store.store(group="data", name="_data", node=DataConfig)
     store.store(group="data", name="_folder", node=FolderConfig)

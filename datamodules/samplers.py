@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import Sampler
 
+from datamodules.draws import uniform
 from datamodules.seeds import Seeds
 
 
@@ -30,7 +32,8 @@ def split_batches(order: np.ndarray, batch_size: int, world_size: int = 1) -> li
 class TrainBatches(Sampler[np.ndarray]):
     """Shuffled global batches of L, of which each rank takes every world_size-th sample.
 
-    The order of an epoch depends on the `batches` stream, the cycle and the epoch alone.
+    The order of an epoch depends on the `batches` stream, the cycle and the epoch alone. With
+    `drop_last` all batches are full, unless there are fewer samples than one batch holds.
     """
 
     def __init__(
@@ -41,22 +44,54 @@ class TrainBatches(Sampler[np.ndarray]):
         cycle: int,
         rank: int = 0,
         world_size: int = 1,
+        drop_last: bool = False,
     ):
         self.indices, self.batch_size = indices, batch_size
         self.seeds, self.cycle, self.epoch = seeds, cycle, 0
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(split_batches(self.indices, self.batch_size, self.world_size))
+        return len(self._batches(self.indices))
+
+    def _batches(self, order: np.ndarray) -> list[np.ndarray]:
+        if self.drop_last:
+            order = order[: max(len(order) // self.batch_size, 1) * self.batch_size]
+        return split_batches(order, self.batch_size, self.world_size)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = self.seeds.numpy("batches", self.cycle, self.epoch).permutation(self.indices)
-        for batch in split_batches(order, self.batch_size, self.world_size):
+        for batch in self._batches(order):
             yield batch[self.rank :: self.world_size]
+
+
+class PartnerBatches(Sampler[np.ndarray]):
+    """Batches of anchors followed by a partner of each, drawn from its row of `neighbors`.
+
+    Which one depends on (seed, epoch, sample index) alone.
+
+    Args:
+        neighbors: (N, k) int64 sample indices.
+    """
+
+    def __init__(self, anchors: TrainBatches, neighbors: np.ndarray):
+        self.anchors, self.neighbors = anchors, neighbors
+
+    def set_epoch(self, epoch: int) -> None:
+        self.anchors.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        seed = self.anchors.seeds.stream("partners", self.anchors.epoch)
+        for batch in self.anchors:
+            draws = uniform(seed, torch.from_numpy(batch), 1)[:, 0].numpy()
+            column = (draws * self.neighbors.shape[1]).astype(np.int64)
+            yield np.concatenate([batch, self.neighbors[batch, column]])
 
 
 class EvalBatches(Sampler[np.ndarray]):

@@ -28,7 +28,7 @@ class Seeds:
 
     def stream(self, name: str, *keys: int) -> int:
         """A seed of 63 bits for stream `name` at `keys` (a cycle, an epoch, ...)."""
-        own = getattr(self, name)
+        own = getattr(self, name, None)
         base = self.seed if own is None else own
         text = "/".join(map(str, (name, base, *keys)))
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

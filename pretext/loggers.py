@@ -18,26 +18,23 @@ from pytorch_lightning.utilities import rank_zero_only
 from datamodules.files import write_atomic
 
 log = logging.getLogger("initial_pools")
-CURVES = ("train/loss", "val/acc")
-CYCLE_METRICS = (
-    "test/acc", "test/acc_last", "test/nll", "test/ece", "test/balanced_acc", "pool/labeled",
-    "pool/fraction", "pool/classes", "pool/entropy", "pool/validation_labels", "time/train_s",
-    "time/query_s",
-)  # fmt: skip
 PER_CLASS = "test/acc_per_class"
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a logger may want to know of its run."""
+    """What a logger may want to know of what it logs."""
 
     folder: Path
-    id: str  # from what the run computes: a restarted run continues
-    experiment: str
-    arm: tuple[str, ...]
-    seed: str
+    id: str  # from what is computed: what is restarted continues
+    group: str
+    name: str
     config: dict[str, Any]
-    first_cycle: int  # earlier ones are complete, and logged
+    job_type: str  # active or pretext
+    axes: tuple[str, ...]  # of the curves, `epoch` the last; the first tells old lines from new
+    curves: tuple[str, ...]
+    first: int  # on the first axis: what lies before is complete, and logged
+    cycle_metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Sink(Logger):
 
 
 class CSVCurves(Sink):
-    """`curves.csv` in the run folder: cycle, running epoch, train/loss, val/acc.
+    """`curves.csv` in the folder: the axes (a run's are cycle and running epoch), then the curves.
 
     Not Lightning's CSVLogger, which deletes the file of the run that it is asked to continue.
     """
@@ -74,19 +71,20 @@ class CSVCurves(Sink):
         super().__init__()
         self.file = info.folder / "curves.csv"
         self._row: dict[str, Any] = {}
+        self.axes, self.curves = info.axes, info.curves
         kept = [self.columns]
         if self.file.exists():
             with open(self.file, newline="") as stream:
                 rows = list(csv.reader(stream))[1:]
             whole = [row for row in rows if len(row) == len(self.columns) and row[0].isdigit()]
-            kept += [row for row in whole if int(row[0]) < info.first_cycle]
+            kept += [row for row in whole if int(row[0]) < info.first]
         text = io.StringIO(newline="")
         csv.writer(text).writerows(kept)
         write_atomic(self.file, text.getvalue().encode())
 
     @property
     def columns(self) -> list[str]:
-        return ["cycle", "epoch", *CURVES]
+        return [*self.axes, *self.curves]
 
     @property
     def name(self) -> str:
@@ -105,17 +103,19 @@ class CSVCurves(Sink):
         """V is evaluated before the epoch's end, and logged first: one line holds both."""
         self._row |= metrics
         if "train/loss" in metrics:
-            row = self._row | {name: int(self._row[name]) for name in ("cycle", "epoch")}
+            row = self._row | {name: int(self._row[name]) for name in self.axes}
             with open(self.file, "a", newline="") as stream:
                 csv.writer(stream).writerow([row.get(name, "") for name in self.columns])
             self._row = {}
 
 
 class TensorBoardSink(TensorBoardLogger, Sink):
-    """Event files in the run folder; cycle metrics against the number of labeled samples."""
+    """Event files in the folder; cycle metrics against the number of labeled samples."""
+
+    cycle_metrics: tuple[str, ...] = ()
 
     def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
-        values = {name: row[name] for name in CYCLE_METRICS}
+        values = {name: row[name] for name in self.cycle_metrics}
         values |= {f"{PER_CLASS}/{c}": v for c, v in zip(classes, row[PER_CLASS], strict=True)}
         self.log_metrics(values, step=row["pool/labeled"])
 
@@ -129,4 +129,6 @@ class TensorBoardSink(TensorBoardLogger, Sink):
 
 
 def open_tensorboard(info: RunInfo) -> TensorBoardSink:
-    return TensorBoardSink(save_dir=str(info.folder), name="tensorboard", version="")
+    sink = TensorBoardSink(save_dir=str(info.folder), name="tensorboard", version="")
+    sink.cycle_metrics = info.cycle_metrics
+    return sink

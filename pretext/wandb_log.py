@@ -17,7 +17,7 @@ import numpy as np
 from pytorch_lightning.loggers import WandbLogger
 
 from datamodules.errors import UserError
-from pretext.loggers import CURVES, CYCLE_METRICS, PER_CLASS, Chosen, RunInfo, Sink
+from pretext.loggers import PER_CLASS, Chosen, RunInfo, Sink
 
 log = logging.getLogger("initial_pools")
 
@@ -25,8 +25,10 @@ log = logging.getLogger("initial_pools")
 class WandbSink(WandbLogger, Sink):
     """One W&B run for a run; cycle metrics against labeled samples, curves against epochs."""
 
+    cycle_metrics: tuple[str, ...] = ()
+
     def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
-        values = {name: row[name] for name in CYCLE_METRICS}
+        values = {name: row[name] for name in self.cycle_metrics}
         values[PER_CLASS] = dict(zip(classes, row[PER_CLASS], strict=True))
         self.experiment.log(values | {"cycle": row["cycle"]})
 
@@ -65,12 +67,12 @@ def open_wandb(
     arguments: dict[str, Any] = {
         "project": project,
         "entity": entity,
-        "group": group or info.experiment,
-        "name": "/".join((*info.arm, info.seed)),
+        "group": group or info.group,
+        "name": info.name,
         "id": info.id,
         "dir": str(info.folder.resolve()),
         "config": info.config,
-        "job_type": "active",
+        "job_type": info.job_type,
     }
     settings = wandb.Settings(silent=True, console="off", init_timeout=timeout / 2)
     run = None
@@ -90,12 +92,15 @@ def open_wandb(
             run = wandb.init(**arguments, settings=settings)
         except wandb.errors.Error as error:
             raise UserError(f"W&B refused the run: {' '.join(str(error).split())}") from error
-    for name in (*CYCLE_METRICS, PER_CLASS, f"{PER_CLASS}.*"):
-        if name != "pool/labeled":
-            run.define_metric(name, step_metric="pool/labeled")
-    for name in CURVES:
+    if info.cycle_metrics:
+        for name in (*info.cycle_metrics, PER_CLASS, f"{PER_CLASS}.*"):
+            if name != "pool/labeled":
+                run.define_metric(name, step_metric="pool/labeled")
+    for name in info.curves:
         run.define_metric(name, step_metric="epoch")
-    return WandbSink(experiment=run, project=project)
+    sink = WandbSink(experiment=run, project=project)
+    sink.cycle_metrics = info.cycle_metrics
+    return sink
 
 
 def _server() -> Any:

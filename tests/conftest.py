@@ -42,12 +42,13 @@ class Finished:
 
 def run_cli(program: str, *arguments: str) -> Finished:
     """A command as typed, in this process and the current folder."""
-    from active import prepare
     from conf.launch import Program, launch
+    from pretext import setup
 
-    prepare._images.cache_clear()
+    setup._images.cache_clear()
     programs = {
         "active": Program("active", "active.job:run", check="active.job:check"),
+        "pretext": Program("pretext", "pretext.job:run", check="pretext.job:check"),
         "report": Program("report", "active.figures:report"),
     }
     out, err, status = io.StringIO(), io.StringIO(), 0

@@ -1,0 +1,224 @@
+"""Making an artifact: fit, finish, save, score every image, and write."""
+
+from __future__ import annotations
+
+import logging
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.loggers import Logger
+
+from datamodules.draws import random_order
+from datamodules.errors import UserError
+from datamodules.images import Images
+from datamodules.pretext_data import PretextDataModule
+from datamodules.seeds import Seeds
+from pretext.artifacts import CHECKPOINT, Artifact, Workshop
+from pretext.checks import ValidationChecks
+from pretext.collect import Collect
+from pretext.devices import Devices, hardware
+from pretext.module import PretextModule
+from pretext.monitors import clustering_metrics, knn_accuracy
+from pretext.progress import Progress
+from pretext.stages import Context, Stage
+from pretext.timing import best_seconds, duration
+
+log = logging.getLogger("initial_pools")
+RESUME = "last.ckpt"
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "lightly", "scikit-learn", "numpy")
+SAMPLE = 128  # images of the step that an estimate measures
+
+
+def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
+    """Trains `stage` on the artifact of its parent and writes its own, under the caller's lock."""
+    context, devices = stage.context, stage.context.devices
+    devices.decide(lambda: workshop.scratch.mkdir(parents=True, exist_ok=True))
+    started = time.perf_counter()
+    module = _new_module(stage, parent)
+    datamodule = data_of(module, context)
+    checkpoint = workshop.scratch / CHECKPOINT
+    progress = Progress(stage.name, workshop.scratch / RESUME, devices)
+    if not devices.decide(checkpoint.is_file):
+        _fit(stage, module, datamodule, progress)
+        devices.decide(lambda: _save(module, checkpoint))
+    tables = score_all(load(checkpoint, stage.type), datamodule, devices)
+    columns, features = tables["train"].columns, {p: t.features for p, t in tables.items()}
+    record = _record(stage, parent, measure(tables, context.images), progress, started)
+    ids = context.images.train.ids
+    _check_finite(columns, ids)
+    devices.decide(lambda: workshop.write(ids, columns, features, record))
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
+    log.info("%s: %s  %s", stage.name, stage.artifact.path, shown)
+
+
+def _new_module(stage: Stage, parent: Artifact | None) -> PretextModule:
+    torch.manual_seed(Seeds(stage.context.seed).stream("weights"))
+    module = stage.module()
+    if parent is not None:
+        assert stage.parent is not None
+        module.adopt(load(parent.path / CHECKPOINT, stage.parent.type), np.array(parent.features()))
+    return module
+
+
+def load(checkpoint: Path, kind: type[PretextModule]) -> PretextModule:
+    """The module of a checkpoint, in evaluation mode, on the CPU."""
+    module = kind.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    return module.eval()
+
+
+def data_of(module: PretextModule, context: Context) -> PretextDataModule:
+    """The datamodule that a module trains on and scores."""
+    seeds, total = Seeds(context.seed), len(context.images.train)
+    held_out = random_order(seeds.stream("held_out"), np.arange(total))
+    return PretextDataModule(
+        context.images,
+        seeds,
+        views=module.views,
+        batch_size=module.hparams["batch_size"],
+        drop_last=module.drop_last,
+        held_out=np.sort(held_out[: int(module.held_out * total)]),
+        neighbors=module.neighbors(),
+        monitor=bool(context.images.classes),
+        eval_batch_size=context.eval_batch_size,
+        workers=context.workers,
+        channels_last=context.devices.channels_last,
+    )
+
+
+def _fit(
+    stage: Stage, module: PretextModule, datamodule: PretextDataModule, progress: Progress
+) -> None:
+    devices, context, epochs = stage.context.devices, stage.context, stage.epochs
+    if epochs == 0:
+        module.eval()
+        with torch.no_grad():
+            module.finish(datamodule)
+        return
+    resume = progress.file if devices.decide(progress.file.is_file) else None
+    loggers: list[Logger] = []
+    devices.decide(lambda: loggers.extend(context.make_loggers(stage)))
+    devices.arrange(module.network, module)
+    trainer = devices.trainer(
+        max_epochs=epochs,
+        logger=loggers or False,
+        limit_val_batches=None if datamodule.val_names else 0,
+        callbacks=[ValidationChecks(epochs, context.checks), progress],
+    )
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+
+
+def _save(module: PretextModule, checkpoint: Path) -> None:
+    scratch = checkpoint.with_name(f".{checkpoint.name}")
+    module.save(scratch)
+    load(scratch, type(module))  # read back before it counts
+    scratch.rename(checkpoint)
+
+
+def score_all(
+    module: PretextModule, datamodule: PretextDataModule, devices: Devices
+) -> dict[str, Collect]:
+    """What the module says of every train and every test image."""
+    devices.arrange(module.network, module)
+    tables = {}
+    for part in ("train", "test") if datamodule.images.test is not None else ("train",):
+        tables[part] = Collect()
+        datamodule.predicted = part
+        trainer = devices.trainer(callbacks=[tables[part]])
+        trainer.predict(module, datamodule=datamodule, return_predictions=False)
+    return tables
+
+
+def measure(tables: dict[str, Collect], images: Images) -> dict[str, float]:
+    """k-NN accuracy of the features; ACC, NMI and ARI of the clusters, on either part."""
+    if not images.classes or images.test is None:
+        return {}
+    labels = {"train": images.train.labels, "test": images.test.labels}
+    bank, probe = (
+        (torch.from_numpy(tables[p].features), torch.as_tensor(labels[p]))
+        for p in ("train", "test")
+    )
+    metrics = {"knn/acc": knn_accuracy(*bank, *probe, len(images.classes))}
+    for part, suffix in (("train", ""), ("test", "_test")):
+        clusters, known = tables[part].columns.get("cluster"), labels[part]
+        if clusters is not None and known is not None:
+            metrics |= {k + suffix: v for k, v in clustering_metrics(clusters, known).items()}
+    return metrics
+
+
+def _check_finite(columns: dict[str, np.ndarray], ids: list[str]) -> None:
+    for name, values in columns.items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise UserError(
+                f"{name} is not finite for {len(bad)} of {len(ids)} images, first {ids[bad[0]]}: "
+                "the training diverged; a smaller --model.lr may help"
+            )
+
+
+def _record(
+    stage: Stage,
+    parent: Artifact | None,
+    metrics: dict[str, float],
+    progress: Progress,
+    started: float,
+) -> dict[str, Any]:
+    context, devices = stage.context, stage.context.devices
+    return {
+        "model": stage.name,
+        "config": stage.settings,
+        "inputs": context.inputs,
+        "data": context.images.fingerprint,
+        "fingerprint": stage.fingerprint,
+        "recipe": stage.type.recipe,
+        "parents": [parent.name] if parent else [],
+        "seed": context.seed,
+        "packages": {name: version(name) for name in PACKAGES},
+        "hardware": hardware(devices.kind),
+        **devices.environment(),
+        "wall_seconds": time.perf_counter() - started,
+        "train_seconds": progress.seconds,
+        "metrics": metrics,
+        "history": progress.history,
+    }
+
+
+def expected_seconds(stage: Stage) -> float:
+    """What training will take, from one small step measured here, without the passes after it."""
+    if stage.epochs == 0:
+        return 0.0
+    devices, module = stage.context.devices, stage.module()
+    datamodule = data_of(module, stage.context)
+    device, images = torch.device(devices.kind), stage.context.images.train
+    rows = np.arange(min(SAMPLE, len(images)))
+    rows = np.concatenate([rows, rows]) if module.pairs else rows
+    pixels, indices = images.take(rows).to(device), torch.from_numpy(rows).to(device)
+    module.to(device)
+    devices.arrange(module.network, module)
+    half = torch.float16 if devices.precision.startswith("16") else torch.bfloat16
+    mixed = torch.autocast(device.type, half, enabled=devices.precision.endswith("mixed"))
+
+    def step() -> None:
+        with mixed:
+            loss = module.loss(datamodule.view(pixels, indices, 0))
+        loss.backward()
+
+    seconds = best_seconds(step, device, steps=2) / min(SAMPLE, len(images))
+    return seconds * datamodule.num_steps * datamodule.batch_size * stage.epochs
+
+
+def announce(found: Artifact | None, missing: list[Stage]) -> None:
+    """Says which stage was found and which are trained, with the time each is expected to take."""
+    if found is not None:
+        log.info("found %s", found.path)
+    for stage in missing:
+        if stage.epochs == 0:
+            log.info("to be made: %s", stage.artifact.path)
+        else:
+            log.info(
+                "to be trained: %s, %d epochs, about %s",
+                stage.artifact.path, stage.epochs, duration(expected_seconds(stage)),
+            )  # fmt: skip

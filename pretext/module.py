@@ -1,0 +1,260 @@
+"""What all pretext models share: optimizer, the log of losses, and monitors by labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datamodules.errors import UserError
+from datamodules.pretext_data import PretextDataModule, ViewBatch, Views
+from pretext.backbone import ResNet18
+from pretext.collect import gather_rows
+from pretext.monitors import clustering_metrics, knn_accuracy
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+}
+SCHEDULES = ("cosine", "none")
+FLOOR = 1e-3  # of the base rate, where the cosine ends
+
+
+class Embedding(NamedTuple):
+    """Features of N images, (N, D) of unit length, and their clusters (N,) where there are any."""
+
+    features: Tensor
+    clusters: Tensor | None
+
+
+class Scored(NamedTuple):
+    """What a pass over clean images leaves: one number a sample in each column, and features."""
+
+    indices: Tensor
+    columns: dict[str, Tensor]
+    features: Tensor
+
+
+class Standardize(nn.Module):
+    """Images in [0, 1] -> (x - mean) / std, kept with the weights."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: list[float], std: list[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class PretextModule(pl.LightningModule):
+    """A label-free model; a subclass defines its `loss`, its `embed` and its `columns`.
+
+    Args of every subclass, kept in its checkpoint:
+        inputs: of the data: `shape` (C, H, W), `mean`, `std`, `num_train`, `clusters`, and the
+            backbone's `width`, `stem`, `max_pool`.
+        seed: the pretext seed.
+        max_epochs, batch_size, optimizer, lr, weight_decay, schedule: of its training.
+    """
+
+    recipe: ClassVar[int] = 1  # raised when the meaning of what it leaves changes
+    leaves: ClassVar[tuple[str, ...]] = ("features",)  # of scores, clusters, features
+    drop_last: ClassVar[bool] = False
+    pairs: ClassVar[bool] = False  # batches are anchors followed by neighbors
+    backbone: nn.Module
+
+    def __init__(self, inputs: dict[str, Any], seed: int):
+        super().__init__()
+        self.save_hyperparameters()  # the subclass's arguments as well
+        self.inputs, self.seed = inputs, seed
+        self.standardize = Standardize(inputs["mean"], inputs["std"])
+        self._sums: dict[str, Tensor] = {}
+        self._kept: dict[str, list[tuple[Tensor, ...]]] = {}
+        check_recipe(self.hparams)
+
+    def make_backbone(self) -> ResNet18:
+        """The one ResNet-18, as the classifier has it."""
+        names = ("width", "stem", "max_pool")
+        return ResNet18(self.inputs["shape"][0], **{name: self.inputs[name] for name in names})
+
+    @property
+    def views(self) -> Views | None:
+        """What training makes of images; None: clean ones."""
+        return None
+
+    @property
+    def held_out(self) -> float:
+        """Share of the train part that is not trained on, for `val/loss`."""
+        return 0.0
+
+    @property
+    def network(self) -> nn.Module:
+        """What torch.compile is for."""
+        return self.backbone
+
+    def adopt(self, parent: PretextModule, features: np.ndarray) -> None:
+        """Takes over what it needs of its finished parent, whose (N, D) features these are."""
+
+    def neighbors(self) -> np.ndarray | None:
+        """(N, k) sample indices that `pairs` are drawn from."""
+        return None
+
+    def loss(self, batch: ViewBatch) -> Tensor:
+        raise NotImplementedError
+
+    def embed(self, images: Tensor) -> Embedding:
+        """Clean images in [0, 1], (N, C, H, W) -> features and clusters."""
+        raise NotImplementedError
+
+    def columns(
+        self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
+    ) -> dict[str, Tensor]:
+        """The numbers kept of each sample, (N,) each; `seen`: the images are the train part."""
+        return {} if embedding.clusters is None else {"cluster": embedding.clusters}
+
+    def finish(self, datamodule: PretextDataModule) -> None:
+        """After training, on one rank, in evaluation mode: what scoring needs besides weights."""
+
+    def training_step(self, batch: ViewBatch) -> Tensor:
+        loss = self.loss(batch)
+        self._add("train", loss.detach() * len(batch.indices), len(batch.indices))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        loss, epoch = self._mean("train"), float(self.current_epoch + 1)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"training diverged in epoch {epoch:.0f} (the loss is {loss.item()}); "
+                "a smaller --model.lr may help"
+            )
+        self.log_dict({"train/loss": loss, "epoch": epoch}, rank_zero_only=True)
+
+    def on_train_end(self) -> None:
+        """Here, because after `fit` the weights are back on the CPU."""
+        self.eval()
+        with torch.no_grad():
+            self.finish(self._datamodule)
+
+    def _add(self, stage: str, value: Tensor, count: int) -> None:
+        """Adds to a stage's sums, which stay on the device until its epoch ends."""
+        if stage not in self._sums:
+            self._sums[stage] = torch.zeros(2, device=self.device)
+        self._sums[stage] += torch.stack([value, value.new_full((), count)])
+
+    def _mean(self, stage: str) -> Tensor:
+        total = self.all_gather(self._sums.pop(stage))
+        assert isinstance(total, Tensor)
+        value, count = total.reshape(-1, 2).sum(dim=0)
+        return value / count
+
+    def validation_step(self, batch: ViewBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        name = self._datamodule.val_names[dataloader_idx]
+        if name == "held_out":
+            self._add("val", self.loss(batch) * len(batch.indices), len(batch.indices))
+            return
+        features, clusters = self.embed(batch.images)
+        rows = (
+            (batch.indices, features) if clusters is None else (batch.indices, features, clusters)
+        )
+        self._kept.setdefault(name, []).append(rows)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/loss`, and by labels `knn/acc`, `cluster/acc`, `cluster/nmi`, `cluster/ari`."""
+        values: dict[str, Any] = {"epoch": float(self.current_epoch + 1)}
+        if "val" in self._sums:
+            values["val/loss"] = self._mean("val")
+        if self._kept:
+            values |= self._monitor()
+        self.log_dict(values, rank_zero_only=True)
+
+    def _monitor(self) -> dict[str, float]:
+        """Of the bank (train images) and of how well it classifies the probe (test images)."""
+        images = self._datamodule.images
+        assert images.classes
+        assert images.test is not None
+
+        def gathered(name: str) -> list[Tensor]:
+            columns = zip(*self._kept.pop(name), strict=True)
+            return [gather_rows(self, torch.cat(column)) for column in columns]
+
+        bank, probe = gathered("bank"), gathered("probe")
+        train, test = (
+            torch.as_tensor(part.labels)[rows[0].cpu()]
+            for part, rows in ((images.train, bank), (images.test, probe))
+        )
+        values = {"knn/acc": knn_accuracy(bank[1], train, probe[1], test, len(images.classes))}
+        if len(bank) > 2:
+            values |= clustering_metrics(bank[2].cpu().numpy(), train.numpy())
+        return values
+
+    @property
+    def _datamodule(self) -> PretextDataModule:
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(datamodule, PretextDataModule)
+        return datamodule
+
+    def predict_step(self, batch: ViewBatch) -> Scored:
+        """In float32, so that a sample's numbers do not depend on its batch but for rounding."""
+        with torch.autocast(self.device.type, enabled=False):
+            embedding = self.embed(batch.images)
+            seen = self._datamodule.predicted == "train"
+            columns = self.columns(batch.images, batch.indices, embedding, seen)
+        return Scored(batch.indices, columns, embedding.features)
+
+    def save(self, path: Path) -> None:
+        """A checkpoint that `load_from_checkpoint(path, weights_only=True)` reads."""
+        checkpoint = {
+            "pytorch-lightning_version": pl.__version__,
+            "hyper_parameters": dict(self.hparams),
+            "state_dict": self.state_dict(),
+        }
+        torch.save(checkpoint, path)
+
+    def gather_views(self, z: Tensor) -> tuple[Tensor, int]:
+        """Rows of all ranks with gradients, (ranks * N, D), and where this rank's begin."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return z, 0
+        everyone = self.all_gather(z, sync_grads=True)
+        assert isinstance(everyone, Tensor)
+        return everyone.flatten(0, 1), self.global_rank * len(z)
+
+    def configure_optimizers(self) -> Any:
+        settings = self.hparams
+        optimizer = OPTIMIZERS[settings["optimizer"]](
+            self.parameters(),
+            lr=settings["lr"],
+            weight_decay=settings["weight_decay"],
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        if settings["schedule"] == "none":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, T_max=settings["max_epochs"], eta_min=settings["lr"] * FLOOR
+        )
+        return [optimizer], [schedule]
+
+
+def check_recipe(settings: Any) -> None:
+    """Raises ValueError, with the allowed values, for a recipe that cannot be trained."""
+    if settings["max_epochs"] < 0 or settings["batch_size"] < 2:
+        raise ValueError("max_epochs must be at least 0 and batch_size at least 2")
+    for name, allowed in (("optimizer", tuple(OPTIMIZERS)), ("schedule", SCHEDULES)):
+        if settings[name] not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {settings[name]!r}")
+    if settings["lr"] <= 0 or settings["weight_decay"] < 0:
+        raise ValueError("lr must be positive and weight_decay at least 0")
+
+
+def unit(features: Tensor) -> Tensor:
+    """Rows of unit length, in float32."""
+    return F.normalize(features.float(), dim=1)

@@ -1,0 +1,62 @@
+"""A pretext training as it goes on: lines, its history, and a checkpoint to resume from."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from pretext.devices import Devices
+from pretext.timing import duration
+
+log = logging.getLogger("initial_pools")
+SAVE_EVERY = 60.0  # seconds: a checkpoint is 100 MB, an epoch on a GPU takes a few seconds
+SAY_EVERY = 10.0
+
+
+class Progress(pl.Callback):
+    """Logs epochs, keeps their metrics and the seconds spent, and writes `file` to resume from."""
+
+    def __init__(self, name: str, file: Path, devices: Devices):
+        self.name, self.file, self.devices = name, file, devices
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0  # of earlier attempts as well
+        self._last = self._saved = self._said = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds, self.history = state["seconds"], list(state["history"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last = self._saved = time.monotonic()
+        if trainer.current_epoch:
+            log.info("%s: goes on after epoch %d", self.name, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._last
+        self._last = now
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != "step"}
+        self.history.append(metrics)
+        self._say(trainer, metrics, now)
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if self.devices.decide(lambda: last or now - self._saved >= SAVE_EVERY):
+            scratch = self.file.with_name(f".{self.file.name}")
+            trainer.save_checkpoint(scratch)
+            self.devices.decide(lambda: os.replace(scratch, self.file))
+            self._saved = time.monotonic()
+
+    def _say(self, trainer: pl.Trainer, metrics: dict[str, float], now: float) -> None:
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        if (now - self._said < SAY_EVERY and epoch < epochs) or not trainer.is_global_zero:
+            return
+        self._said = now
+        values = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if k != "epoch")
+        left = self.seconds / epoch * (epochs - epoch)
+        log.info("%s: epoch %d/%d  %s  %s left", self.name, epoch, epochs, values, duration(left))

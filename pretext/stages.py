@@ -1,0 +1,159 @@
+"""Stages: which artifact a request means, whether it is there, and how it is made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+from conf.compose import build
+from datamodules.errors import UserError
+from datamodules.images import Images
+from pretext.artifacts import Artifact, DamagedArtifact, Workshop, fingerprint
+from pretext.devices import Devices
+from pretext.module import PretextModule
+
+log = logging.getLogger("initial_pools")
+IF_MISSING = ("train", "error")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all stages of a request share.
+
+    Args:
+        name: of the data set; artifacts lie in `artifacts_dir / name`.
+        inputs: what a module is told of the data, see `PretextModule`.
+        checks: how often the monitors look at a training, evenly spaced.
+        make_loggers: the loggers of a stage that is about to be trained.
+    """
+
+    name: str
+    images: Images
+    inputs: dict[str, Any]
+    seed: int
+    artifacts_dir: Path
+    devices: Devices
+    if_missing: str = "train"
+    checks: int = 10
+    eval_batch_size: int = 500
+    workers: int | None = None
+    make_loggers: Callable[[Stage], list[Logger]] = field(default=lambda stage: [])
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One model of a request, with its settings, and the stage whose artifact it builds on."""
+
+    settings: dict[str, Any]  # `_target_` and the constructor's arguments
+    context: Context
+    parent: Stage | None
+
+    @property
+    def name(self) -> str:
+        """That of the model: its file's."""
+        return self.settings["_target_"].split(".")[-2]
+
+    @property
+    def type(self) -> type[PretextModule]:
+        module, _, name = self.settings["_target_"].rpartition(".")
+        return getattr(import_module(module), name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that can change a number, and of nothing else."""
+        context = self.context
+        return fingerprint(
+            {
+                "settings": self.settings,
+                "inputs": context.inputs,
+                "data": context.images.fingerprint,
+                "seed": context.seed,
+                "precision": context.devices.precision,
+                "recipe": self.type.recipe,
+                "parent": self.parent.fingerprint if self.parent else None,
+            }
+        )
+
+    @property
+    def artifact(self) -> Artifact:
+        folder = self.context.artifacts_dir / self.context.name
+        return Artifact(folder / f"{self.name}-{self.fingerprint}")
+
+    def module(self) -> PretextModule:
+        """A new module; a bad setting is a UserError."""
+        module = build(self.settings, inputs=self.context.inputs, seed=self.context.seed)
+        assert isinstance(module, PretextModule)
+        return module
+
+    @property
+    def epochs(self) -> int:
+        return self.settings["max_epochs"]
+
+
+def stage_of(node: dict[str, Any], context: Context) -> Stage:
+    """The stage that a model's config asks for, its parents with it."""
+    settings = {key: value for key, value in node.items() if key != "parent"}
+    parent = stage_of(node["parent"], context) if node.get("parent") else None
+    return Stage(settings, context, parent)
+
+
+def survey(stage: Stage) -> tuple[Artifact | None, list[Stage]]:
+    """The finished artifact that can be built on, and the stages to be trained, in order."""
+    if stage.artifact.exists:
+        return stage.artifact, []
+    if stage.parent is None:
+        return None, [stage]
+    found, missing = survey(stage.parent)
+    return found, [*missing, stage]
+
+
+def ensure(stage: Stage) -> Artifact:
+    """The finished artifact of `stage`: found and verified, else trained, its parents first.
+
+    Processes that ask at the same time train it once. A damaged artifact is named and made again,
+    or refused with `pretext.if_missing error`.
+
+    Raises:
+        UserError: it is not there and must not be trained, or its training diverged.
+    """
+    from pretext.making import make  # scikit-learn and the rest, only where something is made
+
+    devices, workshop = stage.context.devices, Workshop(stage.artifact)
+    if devices.decide(lambda: _is_whole(stage)):
+        return stage.artifact
+    parent = ensure(stage.parent) if stage.parent else None
+    with ExitStack() as stack:
+        devices.decide(lambda: _enter(stack, workshop))
+        if not devices.decide(lambda: _is_whole(stage)):
+            make(stage, parent, workshop)
+    return stage.artifact
+
+
+def _enter(stack: ExitStack, workshop: Workshop) -> None:
+    if stack.enter_context(workshop.lock()):
+        log.info("waited for another process that was at work on %s", workshop.artifact.path)
+
+
+def _is_whole(stage: Stage) -> bool:
+    artifact = stage.artifact
+    if artifact.exists:
+        try:
+            artifact.verify()
+            return True
+        except DamagedArtifact as error:
+            if stage.context.if_missing == "error":
+                raise UserError(f"{error}; delete {artifact.path} and train it again") from error
+            log.warning("%s; it is trained again", error)
+    if stage.context.if_missing == "error":
+        raise UserError(
+            f"{artifact.path} is not there, and --pretext.if_missing error forbids to train it; "
+            f"python pretext/train.py --model {stage.name} with the same settings makes it"
+        )
+    return False

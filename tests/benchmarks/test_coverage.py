@@ -1,0 +1,99 @@
+"""Seconds and memory of the selections by coverage; run with `pytest -m benchmark -s`.
+
+Every method has a process of its own, whose peak of resident memory beyond what the features and
+the imports take is printed. The plain loop of k-center runs next to ours, on the same features.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules.coverage import (
+    k_center,
+    max_herding,
+    nearest_neighbors,
+    probcover,
+    purity_radius,
+    typiclust,
+)
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1200)]
+N, D, B, CLASSES = 50_000, 128, 5000, 100
+
+
+def mixture(num: int = N) -> tuple[Tensor, Tensor]:
+    """Unit features of 100 Gaussians, as wide as their centers are long; and their Gaussians."""
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.nn.functional.normalize(torch.randn(CLASSES, D, generator=generator))
+    labels = torch.randint(CLASSES, (num,), generator=generator)
+    noise = torch.randn(num, D, generator=generator) / D**0.5
+    return torch.nn.functional.normalize(centers[labels] + noise), labels
+
+
+METHODS = {
+    "k_center": lambda x, _: k_center(x, B),
+    "k_center, 5000 labeled": lambda x, _: k_center(x, B, labeled=torch.arange(5000)),
+    "typiclust": lambda x, _: typiclust(x, B),
+    "typiclust, budget 60": lambda x, _: typiclust(x, 60),
+    "purity_radius": purity_radius,
+    "probcover, delta 0.7": lambda x, _: probcover(x, B, 0.7),
+    "probcover, delta 0.9": lambda x, _: probcover(x, B, 0.9),
+    "max_herding": lambda x, _: max_herding(x, B),
+    "max_herding, 5000 labeled": lambda x, _: max_herding(x, B, labeled=torch.arange(5000)),
+    "nearest_neighbors, k 20": lambda x, _: nearest_neighbors(x, 20),
+}
+
+
+def measure(name: str) -> None:
+    features, labels = mixture()
+    features[:256] @ features[:256].T  # starts the threads
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    METHODS[name](features, labels)
+    seconds = time.perf_counter() - started
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"| {name} | {seconds:.1f} s | {peak:.0f} MiB |")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_seconds_and_memory(name: str) -> None:
+    code = f"from tests.benchmarks.test_coverage import measure; measure({name!r})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(f"\n{done.stdout.strip()}")
+
+
+def plain_k_center(features: Tensor, budget: int, start: int) -> list[int]:
+    """One product with all samples a pick, in float32."""
+    squared = torch.full((len(features),), torch.inf)
+    picks = [start]
+    while len(picks) < budget:
+        squared = torch.minimum(squared, 2 - 2 * (features @ features[picks[-1]]))
+        squared[picks[-1]] = -1
+        picks.append(int(squared.argmax()))
+    return picks
+
+
+def test_lazy_k_center_over_the_plain_loop() -> None:
+    features, _ = mixture(45_000)
+    k_center(features, 50), plain_k_center(features, 50, 0)
+    ratios = []
+    for _ in range(3):
+        started = time.perf_counter()
+        ours = k_center(features, B, start=0).tolist()
+        between = time.perf_counter()
+        plain = plain_k_center(features, B, 0)
+        seconds = between - started, time.perf_counter() - between
+        ratios.append(seconds[1] / seconds[0])
+    same = sum(a == b for a, b in zip(ours, plain, strict=True))
+    print(f"\n| k_center, N 45,000, B {B} | {seconds[0]:.2f} s | plain {seconds[1]:.1f} s | "
+          f"ratio {sorted(ratios)[1]:.1f} | {same} same picks |")  # fmt: skip

@@ -1,0 +1,364 @@
+"""Every selection against a naive one: double loops over samples, nothing shared with ours."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules import coverage
+from datamodules.coverage import (
+    k_center,
+    max_herding,
+    nearest_neighbors,
+    probcover,
+    purity_radius,
+    typicality,
+    typiclust,
+)
+
+LABELED = [None, [5], [3, 11, 7, 30]]
+SEEDS = range(4)
+
+
+def unit(points: np.ndarray) -> Tensor:
+    points = np.asarray(points, dtype=np.float64)
+    return torch.from_numpy(points / np.linalg.norm(points, axis=1, keepdims=True)).float()
+
+
+def mixture(num: int, seed: int, dims: int = 8, classes: int = 5, twins: int = 0) -> Tensor:
+    """Gaussians around random centers, on the sphere; the last `twins` repeat earlier samples."""
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(classes, dims))
+    x = centers[rng.integers(0, classes, num)] + 0.5 * rng.normal(size=(num, dims))
+    x[num - twins :] = x[rng.integers(0, num - twins, twins)]
+    return unit(x)
+
+
+def distances(features: Tensor) -> np.ndarray:
+    """Exact at duplicates: differences first."""
+    x = features.double().numpy()
+    return np.array([[math.sqrt(((a - b) ** 2).sum()) for b in x] for a in x])
+
+
+def tensor(labeled: list[int] | None) -> Tensor | None:
+    return None if labeled is None else torch.tensor(labeled)
+
+
+def check(picks: Tensor, budget: int, labeled: list[int] | None, num: int) -> None:
+    assert picks.dtype == torch.int64
+    assert picks.shape == (budget,)
+    assert len(set(picks.tolist()) - set(labeled or [])) == budget
+    assert 0 <= int(picks.min()) <= int(picks.max()) < num
+
+
+def slow_k_center(features: Tensor, budget: int, labeled: list[int], start: int) -> list[int]:
+    dist = distances(features)
+    picks = [] if labeled else [start]
+    while len(picks) < budget:
+        chosen = [*labeled, *picks]
+        near = [min(dist[i, j] for j in chosen) for i in range(len(dist))]
+        free = [i for i in range(len(dist)) if i not in chosen]
+        picks.append(max(free, key=lambda i: (near[i], -i)))
+    return picks
+
+
+@pytest.mark.parametrize("front", [3, 16, 1024])
+@pytest.mark.parametrize("labeled", LABELED)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_k_center_equals_a_slow_loop(
+    seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "FRONT", front)
+    features = mixture(50, seed, twins=15 * (seed % 2))
+    for budget in (1, 2, 9, 30, 50 - len(labeled or [])):
+        picks = k_center(features, budget, labeled=tensor(labeled), start=4)
+        check(picks, budget, labeled, 50)
+        assert picks.tolist() == slow_k_center(features, budget, labeled or [], 4)
+
+
+def test_k_center_on_an_arc() -> None:
+    """Angles 0, 10, ..., 80 degrees: the ends, the middle, then the quarters, lowest first."""
+    angles = np.radians(np.arange(0, 81, 10))
+    features = unit(np.stack([np.cos(angles), np.sin(angles)], 1))
+    assert k_center(features, 5, start=0).tolist()[:3] == [0, 8, 4]
+    assert set(k_center(features, 5, start=0).tolist()[3:]) == {2, 6}
+    assert k_center(features, 1).tolist() == [4]  # nearest to the mean
+    assert k_center(features, 2, labeled=torch.tensor([0, 8])).tolist()[0] == 4
+
+
+def test_ties_go_to_the_lowest_position() -> None:
+    corners = torch.eye(6).repeat(300, 1)[torch.randperm(1800, generator=torch.manual_seed(0))]
+    first = [int((corners[:, i] == 1).nonzero()[0, 0]) for i in range(6)]
+    assert sorted(k_center(corners, 6, start=0).tolist()) == sorted(first)
+    assert k_center(corners, 6, start=0).tolist() == sorted(first)
+    rest = [i for i in range(1800) if i not in first]
+    assert k_center(corners, 1800, start=0).tolist()[6:] == rest
+
+
+def test_lazy_k_center_equals_the_plain_loop() -> None:
+    features = mixture(2000, 0, dims=32, classes=20)
+    x = features.double()
+    dist, picks = torch.full((2000,), math.inf, dtype=torch.float64), [17]
+    for _ in range(1499):
+        dist = torch.minimum(dist, (x - x[picks[-1]]).square().sum(1))
+        dist[picks] = -1
+        picks.append(int(dist.argmax()))
+    assert k_center(features, 1500, start=17).tolist() == picks
+
+
+def slow_cover(kernel: np.ndarray, picks: list[int], weights: np.ndarray) -> float:
+    return sum(
+        weights[n] * max((kernel[n, j] for j in picks), default=0.0) for n in range(len(kernel))
+    )
+
+
+def rbf(features: Tensor, sigma: float) -> np.ndarray:
+    return np.exp(-(distances(features) ** 2) / sigma**2)
+
+
+def slow_herding(kernel: np.ndarray, budget: int, labeled: list[int]) -> list[int]:
+    kernel = np.round(kernel * 2**30)  # so that equal gains are equal
+    picks: list[int] = []
+    while len(picks) < budget:
+        chosen = [*labeled, *picks]
+        free = [i for i in range(len(kernel)) if i not in chosen]
+        gains = [slow_cover(kernel, [*chosen, i], np.ones(len(kernel))) for i in free]
+        picks.append(free[int(np.argmax(gains))])
+    return picks
+
+
+@pytest.mark.parametrize("front", [3, 1024])
+@pytest.mark.parametrize("labeled", LABELED)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_max_herding_equals_a_slow_loop(
+    seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "FRONT", front)
+    features = mixture(40, seed, twins=10 * (seed % 2))
+    sigma = (0.5, 1.0, 0.2, 2.0)[seed]
+    full = 40 - len(labeled or [])
+    slow = slow_herding(rbf(features, sigma), full, labeled or [])
+    for budget in (1, 7, full):
+        picks = max_herding(features, budget, sigma=sigma, labeled=tensor(labeled))
+        check(picks, budget, labeled, 40)
+        assert picks.tolist() == slow[:budget]
+
+
+@pytest.mark.parametrize("front", [3, 1024])
+@pytest.mark.parametrize("labeled", LABELED)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_weighted_herding_is_greedy(
+    seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "FRONT", front)
+    features = mixture(40, seed)
+    weights = np.random.default_rng(seed).random(40) * (np.arange(40) % 7 > 0)
+    given = torch.from_numpy(weights)
+    picks = max_herding(features, 12, sigma=0.7, labeled=tensor(labeled), weights=given)
+    check(picks, 12, labeled, 40)
+    kernel = rbf(features, 0.7)
+    chosen = list(labeled or [])
+    for pick in picks.tolist():
+        free = [i for i in range(40) if i not in chosen]
+        values = {i: slow_cover(kernel, [*chosen, i], weights) for i in free}
+        assert values[pick] >= max(values.values()) - 1e-7
+        chosen.append(pick)
+    with pytest.raises(AssertionError, match="negative"):
+        max_herding(features, 3, weights=-given)
+
+
+def slow_probcover(ball: np.ndarray, budget: int, labeled: list[int]) -> list[int]:
+    picks: list[int] = []
+    while len(picks) < budget:
+        chosen = [*labeled, *picks]
+        covered = {n for n in range(len(ball)) if any(ball[n, j] for j in chosen)}
+        free = [i for i in range(len(ball)) if i not in chosen]
+        gains = [sum(ball[n, i] and n not in covered for n in range(len(ball))) for i in free]
+        if max(gains) == 0:
+            break
+        picks.append(free[int(np.argmax(gains))])
+    return picks
+
+
+@pytest.mark.parametrize("front", [3, 1024])
+@pytest.mark.parametrize("labeled", LABELED)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_probcover_equals_a_slow_loop(
+    seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "FRONT", front)
+    features = mixture(45, seed, twins=12 * (seed % 2))
+    for delta in (0.0, 0.3, 0.8, math.inf):
+        for budget in (1, 8, 45 - len(labeled or [])):
+            slow = slow_probcover(distances(features) < delta, budget, labeled or [])
+            if len(slow) < budget and (chosen := [*(labeled or []), *slow]):
+                slow += slow_k_center(features, budget - len(slow), chosen, 0)
+            picks = probcover(features, budget, delta, labeled=tensor(labeled))
+            check(picks, budget, labeled, 45)
+            if delta > 0 or labeled:
+                assert picks.tolist() == slow
+
+
+def blobs() -> Tensor:
+    """12 samples close around (1, 0, 0), sample 3 in their middle; 7 around (0, 0, 1), 15 there."""
+    around = [[math.cos(t), math.sin(t)] for t in np.linspace(0, 2 * math.pi, 13)[:-1]]
+    one = [[1, 0.1 * a, 0.1 * b] for a, b in around[:11]]
+    two = [[0.1 * a, 0.1 * b, 1] for a, b in around[::2]]
+    return unit(np.array([*one[:3], [1, 0, 0], *one[3:], *two[:3], [0, 0, 1], *two[3:]]))
+
+
+def test_two_blobs() -> None:
+    features = blobs()
+    clusters = torch.tensor([0] * 12 + [1] * 7)
+    assert probcover(features, 2, 0.15).tolist() == [3, 15]
+    assert probcover(features, 1, 0.15, labeled=torch.tensor([3])).tolist() == [15]
+    assert max_herding(features, 2, sigma=0.5).tolist() == [3, 15]
+    assert purity_radius(features, clusters, 1.0) > 1.2
+
+
+def test_the_most_typical_are_the_densest() -> None:
+    degrees = np.array([-8, -4, -2, -1, 0, 1, 2, 4, 8])
+    angles = np.radians(np.concatenate([degrees, 90 + degrees[1:-1]]))
+    features = unit(np.stack([np.cos(angles), np.sin(angles)], 1))
+    score = typicality(features, torch.tensor([0] * 9 + [1] * 7))
+    assert int(score[:9].argmax()) == 4
+    assert float(score[4]) == pytest.approx(1 / (math.radians(1.5) + 1e-5), rel=1e-3)
+    assert typiclust(features, 2).tolist() == [4, 12]  # the larger first
+    assert typiclust(features, 1, labeled=torch.tensor([0])).tolist() == [12]
+
+
+@pytest.mark.parametrize("neighbors", [1, 5, 20])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_typicality_equals_a_slow_loop(seed: int, neighbors: int) -> None:
+    features = mixture(60, seed, twins=20 * (seed % 2))
+    clusters = np.random.default_rng(seed).integers(0, 5, 60)
+    clusters[7] = 9  # alone; and 5 to 8 are empty
+    dist, want = distances(features), []
+    for i in range(60):
+        members = [j for j in range(60) if clusters[j] == clusters[i]]
+        m = max(min(neighbors, len(members) // 2), 1)
+        near = sorted(dist[i, j] for j in members if j != i)[:m]
+        want.append(1 / (sum(near) / m + 1e-5) if near else 0.0)
+    got = typicality(features, torch.from_numpy(clusters), neighbors)
+    np.testing.assert_allclose(got.numpy(), want, rtol=2e-2 if seed % 2 else 1e-4)
+    assert got.isfinite().all()
+
+
+def slow_typiclust(
+    clusters: np.ndarray, score: np.ndarray, budget: int, labeled: list[int], smallest: int
+) -> list[int]:
+    size = {c: int((clusters == c).sum()) for c in clusters}
+    picks: list[int] = []
+    while len(picks) < budget:
+        chosen = [*labeled, *picks]
+        free = [i for i in range(len(clusters)) if i not in chosen]
+        count = {c: sum(clusters[i] == c for i in chosen) for c in size}
+        left = {clusters[i] for i in free}
+        cluster = min(left, key=lambda c: (size[c] <= smallest, count[c], -size[c], c))
+        members = [i for i in free if clusters[i] == cluster]
+        picks.append(max(members, key=lambda i: (score[i], -i)))
+    return picks
+
+
+@pytest.mark.parametrize("labeled", LABELED)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_typiclust_equals_a_slow_loop(seed: int, labeled: list[int] | None) -> None:
+    features = mixture(70, seed, twins=20 * (seed % 2))
+    known = labeled or []
+    for budget in (1, 5, 20, 60, 70 - len(known)):
+        for limit, smallest in ((8, 5), (500, 5), (20, 2)):
+            options = {"seed": seed, "max_clusters": limit, "smallest": smallest}
+            picks = typiclust(features, budget, labeled=tensor(labeled), **options)
+            check(picks, budget, labeled, 70)
+            num = min(len(known) + budget, limit, 70)
+            clusters = coverage._k_means(features.numpy(), num, seed)
+            score = typicality(features, torch.from_numpy(clusters)).numpy()
+            assert picks.tolist() == slow_typiclust(clusters, score, budget, known, smallest)
+            again = typiclust(features, budget, labeled=tensor(labeled), **options)
+            assert torch.equal(picks, again)
+
+
+@pytest.mark.parametrize("purity", [0.05, 0.5, 0.95, 1.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_purity_radius_equals_a_search_over_all_pairs(seed: int, purity: float) -> None:
+    features = mixture(40, seed, twins=10 * (seed % 2))
+    clusters = np.random.default_rng(seed).integers(0, 2 + seed, 40)
+    clusters[:20] = 0
+    dist = distances(features)
+
+    def share(delta: float) -> float:
+        balls = [clusters[dist[i] < delta] == clusters[i] for i in range(40)]
+        return float(np.mean([ball.all() for ball in balls]))
+
+    want = max((d for d in [0.0, *dist.ravel()] if share(d) >= purity - 1e-12), default=0.0)
+    got = purity_radius(features, torch.from_numpy(clusters), purity)
+    assert got == pytest.approx(want, abs=1e-6)
+
+
+def test_purity_radius_of_one_cluster_is_infinite() -> None:
+    assert purity_radius(mixture(20, 0), torch.zeros(20, dtype=torch.int64)) == math.inf
+
+
+@pytest.mark.parametrize("k", [1, 4, 39])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nearest_neighbors_equal_a_slow_loop(seed: int, k: int) -> None:
+    features = mixture(40, seed, twins=10 * (seed % 2))
+    got = nearest_neighbors(features, k)
+    x = features.double().numpy()
+    assert got.shape == (40, k)
+    for i, row in enumerate(got.tolist()):
+        assert i not in row
+        assert len(set(row)) == k
+        want = sorted((float(x[i] @ x[j]) for j in range(40) if j != i), reverse=True)[:k]
+        assert [float(x[i] @ x[j]) for j in row] == pytest.approx(want, abs=1e-6)
+    with pytest.raises(AssertionError, match="40 neighbors"):
+        nearest_neighbors(features, 40)
+
+
+def test_lazy_cover_equals_the_plain_loop() -> None:
+    features = mixture(2000, 1, dims=16, classes=12)
+    squared = coverage._squared(x := coverage._exact(features), x)
+    ball = (squared < 0.7**2).double()
+    soft = torch.round(torch.exp(-squared) * 2.0**30) / 2.0**30
+    for kernel, picks in (
+        (ball, probcover(features, 30, 0.7)), (soft, max_herding(features, 300)),
+    ):  # fmt: skip
+        cover = torch.zeros(2000, dtype=torch.float64)
+        for pick in picks.tolist():
+            gains = (kernel - cover[:, None]).clamp(min=0).sum(0)
+            assert gains[pick] > 0
+            assert pick == int((gains == gains.max()).nonzero()[0, 0])
+            cover = torch.maximum(cover, kernel[pick])
+
+
+@pytest.mark.parametrize("labeled", [None, [1, 5]])
+def test_all_alike(labeled: list[int] | None) -> None:
+    features = unit(np.ones((1500, 3)))
+    given = tensor(labeled)
+    for budget in (1, 20, 1500 - len(labeled or [])):
+        for picks in (
+            k_center(features, budget, labeled=given),
+            probcover(features, budget, 0.5, labeled=given),
+            max_herding(features, budget, labeled=given),
+            typiclust(features, budget, labeled=given),
+        ):
+            check(picks, budget, labeled, 1500)
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_one_and_two_samples(num: int) -> None:
+    features = mixture(num, 0)
+    for select in (k_center, max_herding, typiclust, lambda f, b: probcover(f, b, 0.1)):
+        assert sorted(select(features, num).tolist()) == list(range(num))
+
+
+@pytest.mark.parametrize("budget", [0, 39])
+def test_a_budget_must_fit(budget: int) -> None:
+    features, labeled = mixture(40, 0), torch.tensor([3, 4])
+    for select in (k_center, max_herding, typiclust):
+        with pytest.raises(AssertionError, match="of 38 samples"):
+            select(features, budget, labeled=labeled)
