@@ -47,14 +47,15 @@ def run(job: Job) -> None:
 def _stage(job: Job) -> Stage:
     config: PretextConfig = job.config
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
+    devices = devices_of(config.trainer, config.data, pretext=True)
     context = context_of(
-        config, images, devices_of(config.trainer, config.data, pretext=True), config.seed, config.if_missing,
-        lambda stage: stage_loggers(stage, config.logger, job.resolved),
+        config, images, devices, config.seed, config.if_missing,
+        lambda stage: stage_loggers(stage, config.logger),
     )  # fmt: skip
     return stage_of(job.resolved["model"], context)
 
 
-def stage_loggers(stage: Stage, nodes: dict[str, Any], config: dict[str, Any]) -> list[Logger]:
+def stage_loggers(stage: Stage, nodes: dict[str, Any]) -> list[Logger]:
     """The configured loggers, with a folder beside the artifact: `logs/<model>-<fingerprint>/`."""
     artifact = stage.artifact
     folder = artifact.path.parent / "logs" / artifact.name

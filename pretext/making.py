@@ -105,6 +105,7 @@ def _fit(
     trainer = devices.trainer(
         max_epochs=epochs,
         logger=loggers or False,
+        enable_checkpointing=True,
         limit_val_batches=None if datamodule.val_names else 0,
         callbacks=[ValidationChecks(epochs, context.checks), progress],
     )

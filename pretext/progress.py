@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
 
 from pretext.devices import Devices
 from pretext.timing import duration
@@ -18,7 +19,7 @@ SAVE_EVERY = 60.0  # seconds: a checkpoint is 100 MB, an epoch on a GPU takes a 
 SAY_EVERY = 10.0
 
 
-class Progress(pl.Callback):
+class Progress(Checkpoint):  # such callbacks come after the module's own hooks
     """Logs epochs, keeps their metrics and the seconds spent, and writes `file` to resume from."""
 
     def __init__(self, name: str, file: Path, devices: Devices):
