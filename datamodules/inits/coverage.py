@@ -1,0 +1,131 @@
+"""Initial pools that cover a pretext model's features; `datamodules.coverage` computes them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.coverage import k_center, max_herding, probcover, purity_radius, typiclust
+from datamodules.draws import random_order
+from datamodules.errors import UserError
+from datamodules.initial import Candidates
+
+
+class KCenter:
+    """Greedy k-center: each next sample is the farthest from all before, the first is random.
+
+    Core-set selection (Sener and Savarese, 2018, https://arxiv.org/abs/1708.00489) before there is
+    a classifier.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[str] = "features"
+    draws: ClassVar[bool] = True
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        first = random_order(seed, candidates.indices)[0]
+        start = int(np.searchsorted(candidates.indices, first))
+        return _samples(candidates, k_center(_features(candidates), budget, start=start))
+
+
+class TypiClust:
+    """The most typical sample of each of B clusters (Hacohen et al., ICML 2022).
+
+    https://arxiv.org/abs/2202.02794: at most `max_clusters` clusters, typicality over `neighbors`
+    nearest members.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[str] = "features"
+    draws: ClassVar[bool] = True
+
+    def __init__(self, max_clusters: int = 500, neighbors: int = 20):
+        for name, value in (("max_clusters", max_clusters), ("neighbors", neighbors)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        self.max_clusters, self.neighbors = max_clusters, neighbors
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        positions = typiclust(
+            _features(candidates),
+            budget,
+            seed=seed % 2**32,  # the seeds that k-means takes
+            max_clusters=self.max_clusters,
+            neighbors=self.neighbors,
+        )
+        return _samples(candidates, positions)
+
+
+class ProbCover:
+    """Balls of radius `delta` that cover the most samples (Yehuda et al., NeurIPS 2022).
+
+    https://arxiv.org/abs/2205.11320. Where `delta` is None it is the largest radius at which a
+    share `purity` of all balls holds one cluster only: of the artifact's clusters if it has at
+    least two, else of k-means with as many clusters as classes, at least two.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[str] = "features"
+    draws: ClassVar[bool] = False
+
+    def __init__(self, delta: float | None = None, purity: float = 0.95):
+        if delta is not None:
+            check_positive("delta", delta)
+        if not 0 < purity <= 1:
+            raise ValueError(f"purity must be above 0 and at most 1, not {purity!r}")
+        self.delta, self.purity = delta, purity
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        features, delta = _features(candidates), self.delta
+        if delta is None:
+            delta = purity_radius(features, _pseudo_labels(candidates, features), self.purity)
+        return _samples(candidates, probcover(features, budget, delta))
+
+
+class MaxHerding:
+    """The largest gain in coverage under a Gaussian kernel (Bae et al., ECCV 2024).
+
+    https://arxiv.org/abs/2407.12212: kernel exp(-(distance / sigma)^2), greedy.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[str] = "features"
+    draws: ClassVar[bool] = False
+
+    def __init__(self, sigma: float = 1.0):
+        check_positive("sigma", sigma)
+        self.sigma = sigma
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        return _samples(candidates, max_herding(_features(candidates), budget, sigma=self.sigma))
+
+
+def check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, not {value!r}")
+
+
+def _features(candidates: Candidates) -> Tensor:
+    """(M, D) float32 features of the candidates alone, copied from the memory map."""
+    if candidates.features is None:
+        raise UserError("this init needs features, and the pretext artifact has none")
+    return torch.from_numpy(np.asarray(candidates.features[candidates.indices], dtype=np.float32))
+
+
+def _samples(candidates: Candidates, positions: Any) -> np.ndarray:
+    return candidates.indices[np.asarray(positions)]
+
+
+def _pseudo_labels(candidates: Candidates, features: Tensor) -> Tensor:
+    """(M,) clusters of the candidates; the same for every seed, since delta is the artifact's."""
+    if candidates.clusters is not None:
+        clusters = candidates.clusters[candidates.indices]
+        if len(np.unique(clusters)) > 1:
+            return torch.from_numpy(clusters)
+    from sklearn.cluster import KMeans
+
+    count = min(max(candidates.num_classes, 2), len(features))
+    return torch.from_numpy(KMeans(count, random_state=0).fit_predict(features.numpy())).long()

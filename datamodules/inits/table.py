@@ -1,0 +1,245 @@
+"""An initial pool from a file of the user's own: a list of samples, scores or clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from datamodules.errors import UserError
+from datamodules.initial import Candidates
+from datamodules.inits.clusters import ClusterInit
+from datamodules.inits.scores import ScoreInit
+
+SUFFIXES = (".csv", ".parquet", ".npy", ".txt")
+VALUES = ("score", "cluster")
+
+
+class TableInit:
+    """The pool that a file lists, or that its scores or clusters decide.
+
+    A .csv or .parquet table names samples in a column `id` or `index` (or both). With a column
+    `score` the hardest (or easiest, by `order`) are taken, with `cluster` shares of all clusters by
+    `shares` and `members` (see ClusterInit); else, or with a column `rank`, it is a list, best
+    first: such are label_first.csv and the selected.parquet of a run. A .txt file has one id or
+    index a line; a .npy file indices, or one float (score) or repeated integer (cluster) for each
+    train sample. Members of the validation set V are skipped.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    reads: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        path: str | None = None,
+        shares: str = "equal",
+        members: str = "random",
+        order: str = "hardest",
+    ):
+        if path is None:
+            raise ValueError("needs --init.path, a .csv, .parquet, .npy or .txt file")
+        self.path = Path(path).expanduser()
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"path must end in one of {', '.join(SUFFIXES)}, not as {path!r}")
+        if not self.path.is_file():
+            raise ValueError(f"there is no file {path!r}")
+        self.by_score, self.by_cluster = ScoreInit(order), ClusterInit(shares, members)
+
+    @cached_property
+    def table(self) -> Table:
+        """The file, read once; UserError where it cannot be understood."""
+        return read_table(self.path)
+
+    @property
+    def draws(self) -> bool:
+        return self.table.kind == "cluster" and self.by_cluster.draws
+
+    def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        """Exactly `budget` candidates; UserError for samples that are unknown, twice or missing."""
+        assert len(candidates.ids), "a table's samples are known by their names"
+        samples = resolve(self.table, candidates.ids, self.path)
+        if self.table.kind == "list":
+            return self._listed(samples, candidates, budget)
+        values = np.asarray(self.table.values)
+        full = np.zeros(len(candidates.ids), values.dtype)
+        full[samples] = values
+        missing = np.setdiff1d(candidates.indices, samples)
+        if len(missing):
+            raise UserError(
+                f"{self.path} has no {self.table.kind} for {len(missing)} of the "
+                f"{len(candidates.indices)} samples to choose from; the first is "
+                f"{candidates.ids[missing[0]]}"
+            )
+        if self.table.kind == "score":
+            return self.by_score(replace(candidates, scores=full), budget, seed)
+        return self.by_cluster(replace(candidates, clusters=full), budget, seed)
+
+    def _listed(self, samples: np.ndarray, candidates: Candidates, budget: int) -> np.ndarray:
+        kept = samples[np.isin(samples, candidates.indices)]
+        if len(kept) >= budget:
+            return kept[:budget]
+        skipped = len(samples) - len(kept)
+        if not skipped:
+            raise UserError(f"{self.path} lists {len(kept)} samples, and the budget is {budget}")
+        raise UserError(
+            f"{self.path} lists {len(samples)} samples, of which {skipped} are in the validation "
+            f"set V, so {len(kept)} remain for a budget of {budget}; --data.val or another "
+            "--seeds.split changes V"
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a file says. Without names and indices there is one value for each train sample."""
+
+    kind: str  # list, score or cluster
+    values: np.ndarray | None = None  # (R,) float64 scores or int64 clusters
+    names: list[str] | None = None  # (R,)
+    indices: np.ndarray | None = None  # (R,) int64
+    words: bool = False  # `names` may be ids or indices
+
+
+def read_table(path: Path) -> Table:
+    """Reads a file by its suffix; a UserError says what is wrong with it."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            return _from_array(np.load(path, allow_pickle=False), path)
+        if suffix == ".txt":
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            return Table("list", names=[line.strip() for line in lines if line.strip()], words=True)
+        if suffix == ".parquet":
+            # As columns, whatever pandas noted about an index or a folder's name says.
+            return _from_frame(pq.ParquetFile(path).read().to_pandas(ignore_metadata=True), path)
+        # As text: an id may be "007" or "NA".
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if not isinstance(frame.index, pd.RangeIndex):
+            raise ValueError("its rows have more fields than its first line")
+        return _from_frame(frame, path)
+    except (ValueError, EOFError, OSError) as error:
+        cause = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} cannot be read as a {suffix} file: {cause}") from error
+
+
+def _from_array(values: np.ndarray, path: Path) -> Table:
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise UserError(
+            f"{path} must hold one dimension of integers or floats, not {values.dtype} of shape "
+            f"{values.shape}"
+        )
+    if values.dtype.kind == "f":
+        return Table("score", values.astype(np.float64))
+    values = values.astype(np.int64)
+    if len(np.unique(values)) < len(values):
+        return Table("cluster", values)
+    return Table("list", indices=values)
+
+
+def _from_frame(frame: pd.DataFrame, path: Path) -> Table:
+    frame = frame.rename(columns=lambda name: str(name).strip())
+    if not {"id", "index"} & set(frame.columns):
+        found = ", ".join(frame.columns)
+        raise UserError(f"{path} needs a column id or index; its columns are {found}")
+    names = [str(name) for name in frame["id"]] if "id" in frame else None
+    indices = _numbers(frame, "index", path, whole=True) if "index" in frame else None
+    if "rank" in frame:
+        best_first = np.argsort(_numbers(frame, "rank", path), kind="stable")
+        names = names and [names[row] for row in best_first]
+        return Table("list", None, names, None if indices is None else indices[best_first])
+    kinds = [kind for kind in VALUES if kind in frame]
+    if len(kinds) > 1:
+        raise UserError(f"{path} has both a column score and a column cluster; remove one of them")
+    if not kinds:
+        return Table("list", None, names, indices)
+    values = _numbers(frame, kinds[0], path, whole=kinds == ["cluster"])
+    return Table(kinds[0], values, names, indices)
+
+
+def _numbers(frame: pd.DataFrame, column: str, path: Path, whole: bool = False) -> np.ndarray:
+    """A column as float64, or int64 where it must be `whole`; the first wrong value is named."""
+    numbers = np.array([_number(value) for value in frame[column]], dtype=np.float64)
+    wrong = ~np.isfinite(numbers) | (whole & (np.floor(numbers) != numbers))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        what = "whole numbers" if whole else "finite numbers"
+        raise UserError(
+            f"column {column} of {path} must hold {what}; row {row + 1} holds "
+            f"{str(frame[column].iloc[row])!r}"
+        )
+    return numbers.astype(np.int64) if whole else numbers
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def resolve(table: Table, ids: Sequence[str], path: Path) -> np.ndarray:
+    """(R,) int64 indices of the train samples that the rows of a table are about.
+
+    Raises UserError at the first id or index that is unknown or occurs twice, where id and index
+    contradict each other, and where a word could be either.
+    """
+    if table.names is None and table.indices is None:
+        return _one_for_each(table, len(ids), path)
+    samples = table.indices
+    if table.names is not None:
+        samples = _find(table.names, ids, path, table.words)
+        if table.indices is not None and (apart := samples != table.indices).any():
+            row = int(np.argmax(apart))
+            raise UserError(
+                f"row {row + 1} of {path} has index {table.indices[row]} beside the id "
+                f"{table.names[row]}, which is sample {samples[row]} of this data set"
+            )
+    assert samples is not None
+    return _check(samples, ids, path)
+
+
+def _one_for_each(table: Table, count: int, path: Path) -> np.ndarray:
+    assert table.values is not None
+    if len(table.values) != count:
+        hint = ", and as a list of indices it repeats some" if table.kind == "cluster" else ""
+        raise UserError(
+            f"{path} must hold one {table.kind} for each of the {count} train samples, but it "
+            f"holds {len(table.values)}{hint}"
+        )
+    return np.arange(count)
+
+
+def _find(names: list[str], ids: Sequence[str], path: Path, words: bool) -> np.ndarray:
+    """(R,) positions of `names` in `ids`; of words that are all integers, the integers."""
+    position = {name: index for index, name in enumerate(ids)}
+    unknown = next((name for name in names if name not in position), None)
+    if words and names and all(name.isascii() and name.isdigit() for name in names):
+        if any(name in position for name in names):
+            raise UserError(
+                f"{path} holds numbers that could be ids or indices; give a .csv file with a "
+                "column id or index"
+            )
+        return np.array([int(name) for name in names])
+    if unknown is not None:
+        raise UserError(
+            f"{path} names {unknown!r}, which is not a train sample; ids are such as {ids[0]!r}"
+        )
+    return np.array([position[name] for name in names], dtype=np.int64)
+
+
+def _check(samples: np.ndarray, ids: Sequence[str], path: Path) -> np.ndarray:
+    outside = samples[(samples < 0) | (samples >= len(ids))]
+    if len(outside):
+        raise UserError(
+            f"{path} names index {outside[0]}, but train samples have indices 0 to {len(ids) - 1}"
+        )
+    first = np.unique(samples, return_index=True)[1]
+    if len(first) < len(samples):
+        again = np.setdiff1d(np.arange(len(samples)), first)[0]
+        raise UserError(f"{path} names {ids[samples[again]]} more than once")
+    return samples
