@@ -78,7 +78,7 @@ def data_of(module: PretextModule, context: Context) -> PretextDataModule:
         context.images,
         seeds,
         views=module.views,
-        batch_size=module.hparams["batch_size"],
+        batch_size=module.hparams.get("batch_size", context.eval_batch_size),
         drop_last=module.drop_last,
         held_out=np.sort(held_out[: int(module.held_out * total)]),
         neighbors=module.neighbors(),

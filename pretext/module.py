@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import UserError
 from datamodules.pretext_data import PretextDataModule, ViewBatch, Views
+from datamodules.seeds import Seeds
 from pretext.backbone import ResNet18
 from pretext.collect import gather_rows
 from pretext.monitors import clustering_metrics, knn_accuracy
@@ -64,12 +66,14 @@ class PretextModule(pl.LightningModule):
         inputs: of the data: `shape` (C, H, W), `mean`, `std`, `num_train`, `clusters`, and the
             backbone's `width`, `stem`, `max_pool`.
         seed: the pretext seed.
-        max_epochs, batch_size, optimizer, lr, weight_decay, schedule: of its training.
+        max_epochs, batch_size, optimizer, lr, weight_decay, schedule: of its training, where it
+            has one.
     """
 
     recipe: ClassVar[int] = 1  # raised when the meaning of what it leaves changes
     leaves: ClassVar[tuple[str, ...]] = ("features",)  # of scores, clusters, features
     drop_last: ClassVar[bool] = False
+    has_backbone: ClassVar[bool] = True  # the one ResNet-18
     pairs: ClassVar[bool] = False  # batches are anchors followed by neighbors
     backbone: nn.Module
 
@@ -80,12 +84,17 @@ class PretextModule(pl.LightningModule):
         self.standardize = Standardize(inputs["mean"], inputs["std"])
         self._sums: dict[str, Tensor] = {}
         self._kept: dict[str, list[tuple[Tensor, ...]]] = {}
-        check_recipe(self.hparams)
+        if "max_epochs" in self.hparams:
+            check_recipe(self.hparams)
 
     def make_backbone(self) -> ResNet18:
         """The one ResNet-18, as the classifier has it."""
         names = ("width", "stem", "max_pool")
         return ResNet18(self.inputs["shape"][0], **{name: self.inputs[name] for name in names})
+
+    def stream(self, name: str, *keys: int) -> int:
+        """A seed of the model's own stream `name`."""
+        return Seeds(self.seed).stream(name, *keys)
 
     @property
     def views(self) -> Views | None:
@@ -101,6 +110,11 @@ class PretextModule(pl.LightningModule):
     def network(self) -> nn.Module:
         """What torch.compile is for."""
         return self.backbone
+
+    @classmethod
+    def accepts(cls, parent: type[PretextModule]) -> bool:
+        """Whether a model of type `parent` can be built on; most models need none."""
+        return False
 
     def adopt(self, parent: PretextModule, features: np.ndarray) -> None:
         """Takes over what it needs of its finished parent, whose (N, D) features these are."""
@@ -258,3 +272,23 @@ def check_recipe(settings: Any) -> None:
 def unit(features: Tensor) -> Tensor:
     """Rows of unit length, in float32."""
     return F.normalize(features.float(), dim=1)
+
+
+def count_clusters(clusters: int | None, inputs: dict[str, Any]) -> int:
+    """As many as asked for, else as the data have classes; at most one a sample."""
+    count = inputs["clusters"] if clusters is None else clusters
+    if count < 2:
+        raise ValueError(f"clusters must be at least 2, not {count}")
+    return min(count, inputs["num_train"])
+
+
+def describe(module: PretextModule) -> dict[str, Any]:
+    """Type and arguments of a module as plain Python, for the checkpoint of one that holds it."""
+    kind = type(module)
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", "arguments": dict(module.hparams)}
+
+
+def rebuild(description: dict[str, Any]) -> PretextModule:
+    """A module as `describe` saw it, with fresh weights."""
+    file, _, name = description["type"].rpartition(".")
+    return getattr(import_module(file), name)(**description["arguments"]).eval()

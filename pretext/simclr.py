@@ -112,7 +112,7 @@ class SimCLR(PretextModule):
     def columns(
         self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
     ) -> dict[str, Tensor]:
-        fixed = self._fixed(images, indices, Seeds(self.seed).stream("views"))
+        fixed = self._fixed(images, indices, self.stream("views"))
         everything = torch.cat([images[None], fixed]).flatten(0, 1)
         projections = self.project(self.backbone(self.standardize(everything)))
         z, *views = projections.view(len(fixed) + 1, len(images), -1)

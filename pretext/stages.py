@@ -94,14 +94,18 @@ class Stage:
 
     @property
     def epochs(self) -> int:
-        return self.settings["max_epochs"]
+        """0 for a model without a training of its own."""
+        return self.settings.get("max_epochs", 0)
 
 
 def stage_of(node: dict[str, Any], context: Context) -> Stage:
     """The stage that a model's config asks for, its parents with it."""
     settings = {key: value for key, value in node.items() if key != "parent"}
     parent = stage_of(node["parent"], context) if node.get("parent") else None
-    return Stage(settings, context, parent)
+    stage = Stage(settings, context, parent)
+    if parent is not None and not stage.type.accepts(parent.type):
+        raise UserError(f"model {stage.name} cannot be built on {parent.name}")
+    return stage
 
 
 def survey(stage: Stage) -> tuple[Artifact | None, list[Stage]]:

@@ -1,0 +1,86 @@
+"""SCAN's self-labeling: confident samples become their own labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.pretext_data import ViewBatch, Views
+from pretext.losses import self_label_loss
+from pretext.module import Embedding, PretextModule, count_clusters
+from pretext.scan_step import Clusterer, ScanStep
+
+
+class CleanAndStrong:
+    """(B, C, H, W) -> (2B, C, H, W): the clean images, then strong views of them."""
+
+    def __init__(self, strong: Any):
+        self.strong = strong
+
+    def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
+        return torch.cat([images.float() / 255, self.strong(images, indices, seed)])
+
+
+class SelfLabel(Clusterer):
+    """SCAN (https://arxiv.org/abs/2005.12320) with self-labeling: what the paper's Table 2 reports.
+
+    The target of a confident sample is its cluster on the clean image (no average of weights, as in
+    the SCAN repository); the input is the strongly augmented image. Besides `cluster` and
+    `confidence` it leaves `cluster_scan`, the cluster before self-labeling.
+
+    Args:
+        threshold: probability above which a sample is confident.
+        clusters: those of its parent.
+        flip: whether the strong augmentation mirrors images.
+    """
+
+    def __init__(
+        self,
+        inputs: dict[str, Any],
+        seed: int,
+        max_epochs: int,
+        batch_size: int,
+        optimizer: str,
+        lr: float,
+        weight_decay: float,
+        schedule: str,
+        threshold: float,
+        clusters: int | None,
+        flip: bool,
+    ):
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be at least 0 and below 1, not {threshold}")
+        clusters = count_clusters(clusters, inputs)
+        super().__init__(inputs, seed, clusters, flip)
+        self.threshold = threshold
+        self.before = Clusterer(inputs, seed, clusters, flip).requires_grad_(False)
+
+    @classmethod
+    def accepts(cls, parent: type[PretextModule]) -> bool:
+        return issubclass(parent, ScanStep)
+
+    @property
+    def views(self) -> Views:
+        return CleanAndStrong(self.strong)
+
+    def adopt(self, parent: PretextModule, features: np.ndarray) -> None:
+        assert isinstance(parent, Clusterer)
+        for clusterer in (self, self.before):
+            clusterer.backbone.load_state_dict(parent.backbone.state_dict())
+            clusterer.head.load_state_dict(parent.head.state_dict())
+
+    def loss(self, batch: ViewBatch) -> Tensor:
+        clean, strong = batch.images.chunk(2)
+        with torch.no_grad():
+            target = self.logits(clean)[1]
+        loss, _ = self_label_loss(target, self.logits(strong)[1], self.threshold)
+        return loss
+
+    def columns(
+        self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
+    ) -> dict[str, Tensor]:
+        columns = super().columns(images, indices, embedding, seen)
+        return columns | {"cluster_scan": self.before.logits(images)[1].argmax(dim=1)}
