@@ -152,14 +152,13 @@ class DeepCluster(PretextModule):
         return (self.weight[target] * loss).mean()
 
     def embed(self, images: Tensor) -> Embedding:
-        features = unit(self.backbone(self.standardize(images)))
-        return Embedding(features, self._distances(features).argmin(dim=1))
-
-    def _distances(self, features: Tensor) -> Tensor:
-        return torch.cdist(self.whiten(features), self.centers)
+        """While training, the clusters that the head tells: the centers' features have moved on."""
+        pooled = self.backbone(self.standardize(images)).float()
+        return Embedding(unit(pooled), self.head(pooled).argmax(dim=1))
 
     def columns(
         self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
     ) -> dict[str, Tensor]:
-        distance, cluster = self._distances(embedding.features).min(dim=1)
+        distances = torch.cdist(self.whiten(embedding.features), self.centers)
+        distance, cluster = distances.min(dim=1)
         return {"cluster": cluster, "distance": distance}
