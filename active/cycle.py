@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +15,18 @@ import torch
 from active.classifier import Classifier
 from active.display import Display
 from active.folder import RunFolder
+from active.pool_report import SHEET, contact_sheet, describe_pool, png, sentence
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
 from datamodules.datamodule import PoolDataModule
 from datamodules.images import Images
-from datamodules.initial import Candidates, Init
+from datamodules.initial import Candidates, Init, RandomInit
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.devices import Devices
 from pretext.loggers import Chosen, Sink
 
+log = logging.getLogger("initial_pools")
 THUMBNAILS = 64
 
 
@@ -40,6 +43,7 @@ class Run:
     datamodule: PoolDataModule
     seeds: Seeds
     init: Init
+    candidates: Candidates
     query: Query
     make_classifier: Callable[[], Classifier]
     training: Training
@@ -83,7 +87,7 @@ class Run:
 
     def _choose(self, cycle: int) -> Selection:
         if cycle == 0:
-            return choose_initial(self.images, self.pools, self.init, self.init_budget, self.seeds)
+            return self.devices.decide(self._choose_first)
         request = Request(self.budget, cycle, self.seeds)
         unlabeled, kept = self.pools.unlabeled, None
         if self.query.needs_pass:
@@ -102,6 +106,25 @@ class Run:
             return selection
 
         return self.devices.decide(select)
+
+    def _choose_first(self) -> Selection:
+        """The initial pool, described beside chance, in a log line, `pool.json` and a sheet."""
+        selection = choose_initial(self.candidates, self.init, self.init_budget, self.seeds)
+        by_chance = RandomInit()(self.candidates, self.init_budget, self.seeds.stream("init"))
+        described = describe_pool(
+            selection.indices,
+            by_chance,
+            len(self.candidates.indices),
+            self.images.train.labels,
+            self.candidates.num_classes,
+            self.candidates.scores,
+        )
+        log.info("initial pool: %s", sentence(described))
+        sheet = contact_sheet(self.images.train.take(selection.indices[: SHEET**2]).numpy())
+        self.folder.write_pool(described, png(sheet))
+        for logger in self.loggers:
+            logger.log_pool(described, sheet)
+        return selection
 
     def _previous(self, cycle: int) -> Classifier:
         """The classifier of the cycle before, from memory or from its checkpoint."""
@@ -181,14 +204,13 @@ class Run:
         self.display.end_cycle(row)
 
 
-def choose_initial(
-    images: Images, pools: Pools, init: Init, budget: int, seeds: Seeds
-) -> Selection:
-    """The initial pool: exactly `budget` distinct samples outside V."""
-    labels = images.train.labels if init.needs_labels else None
-    candidates = Candidates(pools.unlabeled, len(images.classes or ()), labels)
+def choose_initial(candidates: Candidates, init: Init, budget: int, seeds: Seeds) -> Selection:
+    """The initial pool: exactly `budget` distinct samples outside V, with their scores if any."""
     indices = init(candidates, budget, seeds.stream("init"))
-    selection = Selection(indices, np.full(len(indices), np.nan))
+    scores = np.full(len(indices), np.nan)
+    if candidates.scores is not None:
+        scores = candidates.scores[indices].astype(np.float64)
+    selection = Selection(indices, scores)
     check_selection(selection, candidates.indices, budget)
     return selection
 

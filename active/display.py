@@ -22,9 +22,9 @@ EVERY = 1.0  # seconds between refreshes: reading the loss waits for the device
 class Display(pl.Callback):
     """Cycle, epoch, loss, accuracy and time left, at most once a second."""
 
-    def __init__(self, plans: list[CyclePlan], max_epochs: int, done: int = 0):
+    def __init__(self, plans: list[CyclePlan], done: int = 0):
         self.console = Console()
-        self.plans, self.max_epochs = plans, max_epochs
+        self.plans = plans
         self.total = sum(plan.weight for plan in plans[done:])
         self.work, self.cycle, self.shown = 0.0, done, 0.0
         self.started = time.monotonic()
@@ -75,7 +75,9 @@ class Display(pl.Callback):
             values = [
                 f"{k} {float(metrics[k]):.4g}" for k in ("train/loss", "val/acc") if k in metrics
             ]
-            self._text = f"epoch {trainer.current_epoch + 1}/{self.max_epochs}  {'  '.join(values)}"
+            self._text = (
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {'  '.join(values)}"
+            )
         left = (now - self.started) * (self.total / self.work - 1) if self.work else 0.0
         text = f"cycle {self.cycle}/{len(self.plans) - 1}  {stage}  {self._text}"
         if left:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from active.plan import measure
 from active.prepare import Setup
+from pretext.console import log_to_terminal
 from pretext.devices import Devices, hardware
+from pretext.stages import Stage, survey
 from pretext.timing import duration
 
 
-def dry_run(ready: Setup, devices: Devices, folder: Path) -> None:
+def dry_run(ready: Setup, devices: Devices, stage: Stage | None, folder: Path) -> None:
     """Says what would be done and how long it would take; trains and writes nothing."""
     print(folder)
-    selection = ready.choose_initial()
-    shown = ", ".join(ready.images.train.ids[i] for i in selection.indices[:8])
-    print(f"  initial pool: {len(selection.indices)} samples, first {shown}")
+    log_to_terminal()
+    if stage is not None:
+        from pretext.announce import announce  # its libraries only where a model is needed
+
+        announce(*survey(stage))
+    if stage is None or stage.artifact.exists:
+        _show_pool(ready, stage)
     if ready.images.classes is None:
         print("  no labels: the list of files to label first would be written, nothing trained")
         return
-    labels = ready.images.train.labels
-    assert labels is not None
-    counts = [int((labels[selection.indices] == c).sum()) for c in range(len(ready.images.classes))]
-    if len(counts) <= 20:
-        print(f"  its classes: {' '.join(map(str, counts))}")
     train_s, forward_s = measure(
         ready.make_classifier(), devices, ready.images.train.shape, ready.config.learner.batch_size
     )
@@ -38,3 +41,13 @@ def dry_run(ready: Setup, devices: Devices, folder: Path) -> None:
         f"  about {duration(seconds)} on this {devices.kind} ({hardware(devices.kind)}, "
         f"{devices.precision}), from a few batches measured now"
     )
+
+
+def _show_pool(ready: Setup, stage: Stage | None) -> None:
+    selection = ready.choose_initial(stage.artifact if stage else None)
+    shown = ", ".join(ready.images.train.ids[i] for i in selection.indices[:8])
+    print(f"  initial pool: {len(selection.indices)} samples, first {shown}")
+    labels, num_classes = ready.images.train.labels, len(ready.images.classes or ())
+    if labels is not None and num_classes <= 20:
+        counts = np.bincount(labels[selection.indices], minlength=num_classes)
+        print(f"  its classes: {' '.join(map(str, counts))}")

@@ -133,6 +133,11 @@ class RunFolder:
         ).replace_schema_metadata({"seconds": repr(seconds)})
         write_table(self.cycle(cycle) / "selected.parquet", table)
 
+    def write_pool(self, described: dict[str, Any], sheet: bytes) -> None:
+        """What the initial pool looks like: `pool.json` and `contact_sheet.png`."""
+        write_atomic(self.cycle(0) / "pool.json", json.dumps(described, indent=1).encode())
+        write_atomic(self.cycle(0) / "contact_sheet.png", sheet)
+
     def read_selected(self, cycle: int) -> tuple[np.ndarray, float] | None:
         """Indices added for `cycle` and the seconds it took, None where they are not there."""
         file = self.cycle(cycle) / "selected.parquet"

@@ -22,10 +22,12 @@ from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
+from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
 from pretext.loggers import RunInfo, Sink
-from pretext.setup import devices_of
+from pretext.setup import context_of, devices_of
+from pretext.stages import Stage, ensure, stage_of, survey
 
 log = logging.getLogger("initial_pools")
 CURVES = ("train/loss", "val/acc")
@@ -46,13 +48,9 @@ def run(job: Job) -> None:
     config: ActiveConfig = job.config
     devices = devices_of(config.trainer, config.data)
     if config.dry_run:
-        dry_run(
-            prepare(job),
-            devices_of(config.trainer, config.data),
-            Path(config.runs_dir) / job.name.path,
-        )
+        ready = prepare(job)
+        dry_run(ready, devices, _stage(job, ready), Path(config.runs_dir) / job.name.path)
         return
-    devices = devices_of(config.trainer, config.data)
     devices.start()
     ready = devices.first(lambda: prepare(job))
     least = 2 * devices.world_size
@@ -83,11 +81,12 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     unfinished = len(rows) <= config.cycles
     environment = devices.environment() if unfinished else None
     devices.decide(lambda: folder.check_config(identity, environment))
-    if ready.images.classes is None:
-        devices.decide(lambda: _list_to_label(ready, folder))
-        return
-    if not unfinished:
+    if not unfinished and ready.images.classes is not None:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
+        return
+    artifact = _artifact(job, ready)
+    if ready.images.classes is None:
+        devices.decide(lambda: _list_to_label(ready, folder, artifact))
         return
     train = ready.images.train
     devices.decide(
@@ -105,17 +104,20 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     def open_loggers() -> None:
         loggers.extend(_loggers(job, folder, len(rows), identity))
         for logger in loggers:
+            if artifact is not None:
+                logger.log_artifact(artifact.path, made=False)
             for row in rows:  # what a killed process had not yet sent or flushed
                 logger.log_cycle(row, ready.images.classes or ())
 
     devices.decide(open_loggers)
-    with Display(ready.plans, ready.training.max_epochs, done=len(rows)) as display:
+    with Display(ready.plans, done=len(rows)) as display:
         loop = Run(
             images=ready.images,
             pools=ready.pools,
             datamodule=_datamodule(ready, devices),
             seeds=ready.seeds,
-            init=ready.init,
+            init=ready.arm.init,
+            candidates=ready.candidates(artifact),
             query=ready.query,
             make_classifier=ready.make_classifier,
             training=ready.training,
@@ -136,6 +138,32 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     if devices.is_zero:
         print(folder.path)
         Console().print(cycles_table(folder.rows()))
+
+
+def _stage(job: Job, ready: Setup) -> Stage | None:
+    """The pretext stage whose artifact the init reads."""
+    config: ActiveConfig = job.config
+    if ready.arm.model is None:
+        return None
+    context = context_of(
+        config, ready.images, devices_of(config.trainer, config.data, pretext=True),
+        ready.pretext_seed, config.pretext.if_missing, config.logger,
+    )  # fmt: skip
+    return stage_of(ready.arm.model, context)
+
+
+def _artifact(job: Job, ready: Setup) -> Artifact | None:
+    """The artifact that the init reads, trained first where it is missing."""
+    stage = _stage(job, ready)
+    if stage is None:
+        return None
+    from pretext.announce import announce  # its libraries only where a model is needed
+
+    devices = stage.context.devices
+    devices.start()
+    if devices.is_zero and stage.context.if_missing == "train":
+        announce(*survey(stage))
+    return ensure(stage)
 
 
 def _datamodule(ready: Setup, devices: Devices) -> PoolDataModule:
@@ -172,9 +200,9 @@ def _loggers(job: Job, folder: RunFolder, first_cycle: int, identity: dict[str, 
     return [build(node, info=info) for node in job.config.logger.values()]
 
 
-def _list_to_label(ready: Setup, folder: RunFolder) -> None:
+def _list_to_label(ready: Setup, folder: RunFolder, artifact: Artifact | None) -> None:
     """Without labels a run ends with its initial pool: the files to label first."""
-    selection = ready.choose_initial()
+    selection = ready.choose_initial(artifact)
     ids = [ready.images.train.ids[i] for i in selection.indices]
     folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
     file = write_label_list(folder.path, ids)

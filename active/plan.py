@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,13 +39,14 @@ def plan_cycles(
     init_budget: int,
     budget: int,
     cycles: int,
-    max_epochs: int,
+    epochs: Callable[[int], int],
     val_checks: int,
     query_needs_pass: bool,
 ) -> list[CyclePlan]:
     """What each cycle of a run passes through the network.
 
-    The test part is counted twice: for the best-validation weights and for the last.
+    `epochs` are those of a cycle with so many labeled samples. The test part is counted twice: for
+    the best-validation weights and for the last.
     """
     plans = []
     for cycle in range(cycles + 1):
@@ -53,8 +55,8 @@ def plan_cycles(
         plans.append(
             CyclePlan(
                 labeled=labeled,
-                train=labeled * max_epochs,
-                evaluate=validation * min(val_checks, max_epochs) + 2 * test_size,
+                train=labeled * epochs(labeled),
+                evaluate=validation * min(val_checks, epochs(labeled)) + 2 * test_size,
                 query=unlabeled if query_needs_pass and cycle > 0 else 0,
             )
         )

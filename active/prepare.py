@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from active.arm import Arm, build_arm
 from active.classifier import Classifier
 from active.cycle import choose_initial
 from active.plan import CyclePlan, plan_cycles
@@ -14,20 +15,23 @@ from active.query import Query, Selection
 from active.training import Training
 from conf.cli import Job
 from conf.compose import build, flatten
-from conf.schema import ActiveConfig
+from conf.schema import ActiveConfig, DataConfig
 from datamodules.augment import Augmenter
 from datamodules.errors import UserError
 from datamodules.images import Images
-from datamodules.initial import Init
+from datamodules.initial import Candidates
 from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
 from datamodules.seeds import Seeds
+from pretext.artifacts import Artifact
 from pretext.devices import PRECISIONS
-from pretext.setup import images_of
+from pretext.setup import images_of, inputs_of
+from pretext.stages import IF_MISSING, check_model
 
 CHOICES = {
     "learner.dropout": ("auto", "on", "off"),
     "trainer.keep_checkpoints": ("last", "all"),
     "trainer.precision": PRECISIONS,
+    "pretext.if_missing": IF_MISSING,
 }
 MINIMUM = {
     "learner.width": 1,
@@ -49,14 +53,24 @@ class Setup:
     images: Images
     seeds: Seeds
     pools: Pools
-    init: Init
+    inputs: dict[str, Any]  # what a pretext model is told of the data
+    arm: Arm
     query: Query
     training: Training
     init_budget: int
     budget: int
 
-    def choose_initial(self) -> Selection:
-        return choose_initial(self.images, self.pools, self.init, self.init_budget, self.seeds)
+    @property
+    def pretext_seed(self) -> int:
+        seed = self.config.pretext.seed
+        return self.config.seed if seed == "run" else seed
+
+    def candidates(self, artifact: Artifact | None) -> Candidates:
+        return self.arm.candidates(self.images, self.pools, self.inputs, artifact)
+
+    def choose_initial(self, artifact: Artifact | None) -> Selection:
+        candidates = self.candidates(artifact)
+        return choose_initial(candidates, self.arm.init, self.init_budget, self.seeds)
 
     @property
     def dropout(self) -> bool:
@@ -72,7 +86,7 @@ class Setup:
             init_budget=self.init_budget,
             budget=self.budget,
             cycles=self.config.cycles,
-            max_epochs=self.training.max_epochs,
+            epochs=lambda labeled: self.training.epochs(labeled, self.config.learner.batch_size),
             val_checks=self.training.val_checks,
             query_needs_pass=self.query.needs_pass,
         )
@@ -98,7 +112,7 @@ def prepare(job: Job) -> Setup:
     """Builds what a run needs; every mistake in its settings, data and budgets is told here."""
     config: ActiveConfig = job.config
     _check_values(flatten(job.resolved))
-    init, query = build(config.init), build(config.query)
+    arm, query = build_arm(job.resolved["init"]), build(config.query)
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
     seeds = Seeds(config.seed, **vars(config.seeds))
     total = len(images.train)
@@ -109,11 +123,16 @@ def prepare(job: Job) -> Setup:
     budget = resolve_count("budget", config.budget, total) if cycles else 0
     check_budgets(total, len(pools.validation), init_budget, budget, cycles)
     try:
-        training = Training(config.trainer.max_epochs, config.trainer.val_checks)
+        training = Training(
+            config.trainer.max_epochs, config.trainer.val_checks, config.learner.min_steps
+        )
         Augmenter(config.data.crop, config.data.flip)
     except ValueError as error:
         raise UserError(str(error)) from error
-    ready = Setup(config, images, seeds, pools, init, query, training, init_budget, budget)
+    _check_numbers(config.data, images)
+    inputs = inputs_of(config.data, images)
+    _check_pretext(config, arm, inputs)
+    ready = Setup(config, images, seeds, pools, inputs, arm, query, training, init_budget, budget)
     if images.classes:
         _check_learner(ready)
     return ready
@@ -128,13 +147,25 @@ def _check_values(values: dict[str, Any]) -> None:
             raise UserError(f"{key} must be at least {least}, not {values[key]}")
 
 
-def _check_learner(ready: Setup) -> None:
-    channels, data = ready.images.train.shape[0], ready.config.data
+def _check_numbers(data: DataConfig, images: Images) -> None:
+    channels = images.train.shape[0]
     for name, numbers in (("mean", data.mean), ("std", data.std)):
         if numbers is not None and len(numbers) != channels:
             raise UserError(f"data.{name} must have {channels} numbers, one a channel: {numbers}")
     if data.std is not None and min(data.std) <= 0:
         raise UserError(f"data.std must be positive: {data.std}")
+
+
+def _check_pretext(config: ActiveConfig, arm: Arm, inputs: dict[str, Any]) -> None:
+    seed = config.pretext.seed
+    if seed != "run" and not isinstance(seed, int):
+        raise UserError(f"pretext.seed must be a whole number or `run`, not {seed!r}")
+    arm.check()
+    if arm.model is not None:
+        check_model(arm.model, inputs)
+
+
+def _check_learner(ready: Setup) -> None:
     try:
         with torch.device("meta"):  # arguments are checked, no weight is drawn
             ready.make_classifier()

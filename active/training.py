@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from active.classifier import Classifier
 from datamodules.datamodule import PoolDataModule
+from datamodules.samplers import split_batches
 from pretext.checks import ValidationChecks
 from pretext.devices import Devices
 
@@ -52,8 +54,8 @@ class BestWeights(pl.Callback):
 class RunningEpoch(pl.Callback):
     """Logs curves against the running epoch over all cycles, with the cycle beside it."""
 
-    def __init__(self, cycle: int, max_epochs: int):
-        self.cycle, self.offset = cycle, cycle * max_epochs
+    def __init__(self, cycle: int, before: int):
+        self.cycle, self.offset = cycle, before
 
     def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         running = float(self.offset + trainer.current_epoch + 1)
@@ -69,16 +71,29 @@ class RunningEpoch(pl.Callback):
 
 @dataclass(frozen=True)
 class Training:
-    """How a classifier is trained in each cycle."""
+    """How a classifier is trained in each cycle.
+
+    Args:
+        min_steps: optimizer steps that a cycle has at least: a small pool makes so few in
+            `max_epochs` that undertraining could be mistaken for a bad pool.
+    """
 
     max_epochs: int
     val_checks: int
+    min_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs must be at least 1, not {self.max_epochs}")
         if self.val_checks < 1:
             raise ValueError(f"val_checks must be at least 1, not {self.val_checks}")
+        if self.min_steps < 0:
+            raise ValueError(f"min_steps must be at least 0, not {self.min_steps}")
+
+    def epochs(self, labeled: int, batch_size: int, world_size: int = 1) -> int:
+        """Epochs on `labeled` samples: `max_epochs`, or more until `min_steps` steps are made."""
+        steps = len(split_batches(np.arange(labeled), batch_size, world_size))
+        return max(self.max_epochs, -(-self.min_steps // steps))
 
     def fit(
         self,
@@ -94,16 +109,19 @@ class Training:
         without V both are the last.
         """
         validated = len(datamodule.pools.validation) > 0
-        best = BestWeights()
+        best, size = BestWeights(), datamodule.batch_size
+        pools = np.cumsum([len(batch) for batch in datamodule.pools.batches])
+        each = [self.epochs(labeled, size, devices.world_size) for labeled in pools]
+        max_epochs, before = each[-1], sum(each[:-1])
         devices.arrange(classifier.backbone, classifier)
         trainer = devices.trainer(
-            max_epochs=self.max_epochs,
+            max_epochs=max_epochs,
             logger=list(loggers) or False,
             limit_val_batches=None if validated else 0,
             callbacks=[
                 *callbacks,
-                ValidationChecks(self.max_epochs, self.val_checks),
-                *([RunningEpoch(datamodule.cycle, self.max_epochs)] if loggers else []),
+                ValidationChecks(max_epochs, self.val_checks),
+                *([RunningEpoch(datamodule.cycle, before)] if loggers else []),
                 *([best] if validated else []),
             ],
         )
@@ -112,14 +130,14 @@ class Training:
         seconds = time.perf_counter() - started
         last = self._test(classifier, datamodule, devices, callbacks)
         metrics = last
-        if best.epoch is not None and best.epoch != self.max_epochs - 1:
+        if best.epoch is not None and best.epoch != max_epochs - 1:
             best.restore(classifier)
             metrics = self._test(classifier, datamodule, devices, callbacks)
         return {
             **metrics,
             "test/acc_last": last["test/acc"],
             "val/acc": best.accuracy if validated else None,
-            "epoch_best": best.epoch if validated else self.max_epochs - 1,
+            "epoch_best": best.epoch if validated else max_epochs - 1,
             "train/loss": float(trainer.callback_metrics["train/loss"]),
             "time/train_s": seconds,
         }

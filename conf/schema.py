@@ -58,6 +58,7 @@ class FolderConfig(DataConfig):
 class LearnerConfig:
     dropout: str = MISSING
     warm_start: bool = MISSING
+    min_steps: int = MISSING
     batch_size: int = MISSING
     optimizer: str = MISSING
     lr: float = MISSING

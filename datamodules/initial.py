@@ -42,9 +42,14 @@ class Init(Protocol):
     seed decides nothing but ties.
     """
 
-    needs_labels: ClassVar[bool]
-    reads: ClassVar[str]
-    draws: ClassVar[bool]
+    @property
+    def needs_labels(self) -> bool: ...
+
+    @property
+    def reads(self) -> str: ...
+
+    @property
+    def draws(self) -> bool: ...
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray: ...
 

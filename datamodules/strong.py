@@ -201,9 +201,10 @@ class StrongViews:
         if crop_scale is not None and not 0.01 <= crop_scale <= 1:
             raise ValueError(f"crop_scale must be in [0.01, 1], not {crop_scale}")
         self.flip, self.ops, self.cutout, self.crop_scale = flip, ops, cutout, crop_scale
-        self.fill = torch.tensor(fill, dtype=torch.float32).view(1, -1, 1, 1)
-        if not ((self.fill >= 0) & (self.fill <= 1)).all():
+        levels = [fill] if isinstance(fill, int | float) else list(fill)
+        if not all(0 <= level <= 1 for level in levels):
             raise ValueError(f"fill must be in [0, 1], not {fill}")
+        self.fill = torch.tensor(levels, dtype=torch.float32).view(1, -1, 1, 1)
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
         draws = uniform(seed, indices, 8 + 2 * self.ops)  # crop 4, flip, cutout 3, operations

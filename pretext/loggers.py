@@ -57,6 +57,12 @@ class Sink(Logger):
     def log_chosen(self, chosen: Chosen) -> None:
         pass
 
+    def log_pool(self, described: dict[str, Any], sheet: np.ndarray) -> None:
+        """The initial pool's numbers, and its contact sheet (height, width, 3) uint8."""
+
+    def log_artifact(self, path: Path, made: bool) -> None:
+        """A pretext artifact that was `made`, or is used."""
+
     def close(self) -> None:
         pass
 
@@ -123,6 +129,9 @@ class TensorBoardSink(TensorBoardLogger, Sink):
         self.experiment.add_images(
             f"chosen/cycle_{chosen.cycle}", chosen.images, dataformats="NCHW"
         )
+
+    def log_pool(self, described: dict[str, Any], sheet: np.ndarray) -> None:
+        self.experiment.add_image("initial_pool", sheet, dataformats="HWC")
 
     def close(self) -> None:
         self.experiment.close()

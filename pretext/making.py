@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning.loggers import Logger
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
@@ -21,16 +20,15 @@ from pretext.artifacts import CHECKPOINT, Artifact, Workshop
 from pretext.checks import ValidationChecks
 from pretext.collect import Collect
 from pretext.devices import Devices, hardware
+from pretext.loggers import Sink
 from pretext.module import PretextModule
 from pretext.monitors import clustering_metrics, knn_accuracy
 from pretext.progress import Progress
 from pretext.stages import Context, Stage
-from pretext.timing import best_seconds, duration
 
 log = logging.getLogger("initial_pools")
 RESUME = "last.ckpt"
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "lightly", "scikit-learn", "numpy")
-SAMPLE = 128  # images of the step that an estimate measures
 
 
 def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
@@ -42,8 +40,10 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     datamodule = data_of(module, context)
     checkpoint = workshop.scratch / CHECKPOINT
     progress = Progress(stage.name, workshop.scratch / RESUME, devices)
+    loggers: list[Sink] = []
+    devices.decide(lambda: loggers.extend(context.make_loggers(stage)))
     if not devices.decide(checkpoint.is_file):
-        _fit(stage, module, datamodule, progress)
+        _fit(stage, module, datamodule, progress, loggers)
         devices.decide(lambda: _save(module, checkpoint))
     tables = score_all(load(checkpoint, stage.type), datamodule, devices)
     columns, features = tables["train"].columns, {p: t.features for p, t in tables.items()}
@@ -51,6 +51,9 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     ids = context.images.train.ids
     _check_finite(columns, ids)
     devices.decide(lambda: workshop.write(ids, columns, features, record))
+    for logger in loggers:
+        logger.log_artifact(stage.artifact.path, made=True)
+        logger.close()
     shown = "  ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
     log.info("%s: %s  %s", stage.name, stage.artifact.path, shown)
 
@@ -90,7 +93,11 @@ def data_of(module: PretextModule, context: Context) -> PretextDataModule:
 
 
 def _fit(
-    stage: Stage, module: PretextModule, datamodule: PretextDataModule, progress: Progress
+    stage: Stage,
+    module: PretextModule,
+    datamodule: PretextDataModule,
+    progress: Progress,
+    loggers: list[Sink],
 ) -> None:
     devices, context, epochs = stage.context.devices, stage.context, stage.epochs
     if epochs == 0:
@@ -99,8 +106,6 @@ def _fit(
             module.finish(datamodule)
         return
     resume = progress.file if devices.decide(progress.file.is_file) else None
-    loggers: list[Logger] = []
-    devices.decide(lambda: loggers.extend(context.make_loggers(stage)))
     devices.arrange(module.network, module)
     trainer = devices.trainer(
         max_epochs=epochs,
@@ -185,41 +190,3 @@ def _record(
         "metrics": metrics,
         "history": progress.history,
     }
-
-
-def expected_seconds(stage: Stage) -> float:
-    """What training will take, from one small step measured here, without the passes after it."""
-    if stage.epochs == 0:
-        return 0.0
-    devices, module = stage.context.devices, stage.module()
-    datamodule = data_of(module, stage.context)
-    device, images = torch.device(devices.kind), stage.context.images.train
-    rows = np.arange(min(SAMPLE, len(images)))
-    rows = np.concatenate([rows, rows]) if module.pairs else rows
-    pixels, indices = images.take(rows).to(device), torch.from_numpy(rows).to(device)
-    module.to(device)
-    devices.arrange(module.network, module)
-    half = torch.float16 if devices.precision.startswith("16") else torch.bfloat16
-    mixed = torch.autocast(device.type, half, enabled=devices.precision.endswith("mixed"))
-
-    def step() -> None:
-        with mixed:
-            loss = module.loss(datamodule.view(pixels, indices, 0))
-        loss.backward()
-
-    seconds = best_seconds(step, device, steps=2) / min(SAMPLE, len(images))
-    return seconds * datamodule.num_steps * datamodule.batch_size * stage.epochs
-
-
-def announce(found: Artifact | None, missing: list[Stage]) -> None:
-    """Says which stage was found and which are trained, with the time each is expected to take."""
-    if found is not None:
-        log.info("found %s", found.path)
-    for stage in missing:
-        if stage.epochs == 0:
-            log.info("to be made: %s", stage.artifact.path)
-        else:
-            log.info(
-                "to be trained: %s, %d epochs, about %s",
-                stage.artifact.path, stage.epochs, duration(expected_seconds(stage)),
-            )  # fmt: skip

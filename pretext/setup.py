@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from pytorch_lightning.loggers import Logger
 
 from conf.compose import build
 from conf.schema import DataConfig, TrainerConfig
@@ -17,8 +14,10 @@ from datamodules.errors import UserError
 from datamodules.images import Images, load_images
 from datamodules.sources import Imbalanced, Source
 from pretext.devices import Devices
+from pretext.loggers import RunInfo, Sink
 from pretext.stages import IF_MISSING, Context, Stage
 
+CURVES = ("train/loss", "val/loss", "knn/acc", "cluster/acc", "cluster/nmi", "cluster/ari")
 DEFAULT_CLUSTERS = 10  # where there are no classes to take the number from
 
 
@@ -72,7 +71,7 @@ def context_of(
     devices: Devices,
     seed: int,
     if_missing: str,
-    make_loggers: Callable[[Stage], list[Logger]],
+    logger: dict[str, Any],
 ) -> Context:
     """The context of the stages of either program's config."""
     if if_missing not in IF_MISSING:
@@ -90,5 +89,24 @@ def context_of(
         checks=config.trainer.val_checks,
         eval_batch_size=data.eval_batch_size,
         workers=data.workers,
-        make_loggers=make_loggers,
+        make_loggers=lambda stage: stage_loggers(stage, logger),
     )
+
+
+def stage_loggers(stage: Stage, nodes: dict[str, Any]) -> list[Sink]:
+    """The configured loggers, with a folder beside the artifact: `logs/<model>-<fingerprint>/`."""
+    artifact = stage.artifact
+    folder = artifact.path.parent / "logs" / artifact.name
+    folder.mkdir(parents=True, exist_ok=True)
+    info = RunInfo(
+        folder=folder,
+        id=stage.fingerprint,
+        group=stage.context.name,
+        name=f"{stage.context.name}/{artifact.name}",
+        config={"data": stage.context.name, "model": stage.settings, "seed": stage.context.seed},
+        job_type="pretext",
+        axes=("epoch",),
+        curves=CURVES,
+        first=0,
+    )
+    return [build(node, info=info) for node in nodes.values()]

@@ -8,16 +8,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.loggers import Logger
+import torch
 
 from conf.compose import build
 from datamodules.errors import UserError
 from datamodules.images import Images
 from pretext.artifacts import Artifact, DamagedArtifact, Workshop, fingerprint
 from pretext.devices import Devices
-from pretext.module import PretextModule
+from pretext.loggers import Sink
+
+if TYPE_CHECKING:  # a run that needs no pretext model does not pay for its libraries
+    from pretext.module import PretextModule
 
 log = logging.getLogger("initial_pools")
 IF_MISSING = ("train", "error")
@@ -44,7 +47,7 @@ class Context:
     checks: int = 10
     eval_batch_size: int = 500
     workers: int | None = None
-    make_loggers: Callable[[Stage], list[Logger]] = field(default=lambda stage: [])
+    make_loggers: Callable[[Stage], list[Sink]] = field(default=lambda stage: [])
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,7 @@ class Stage:
 
     @property
     def type(self) -> type[PretextModule]:
-        module, _, name = self.settings["_target_"].rpartition(".")
-        return getattr(import_module(module), name)
+        return model_type(self.settings)
 
     @property
     def fingerprint(self) -> str:
@@ -88,9 +90,7 @@ class Stage:
 
     def module(self) -> PretextModule:
         """A new module; a bad setting is a UserError."""
-        module = build(self.settings, inputs=self.context.inputs, seed=self.context.seed)
-        assert isinstance(module, PretextModule)
-        return module
+        return build(self.settings, inputs=self.context.inputs, seed=self.context.seed)
 
     @property
     def epochs(self) -> int:
@@ -98,14 +98,28 @@ class Stage:
         return self.settings.get("max_epochs", 0)
 
 
+def model_type(node: dict[str, Any]) -> type[PretextModule]:
+    """The class that a model's config names."""
+    module, _, name = node["_target_"].rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def check_model(node: dict[str, Any], inputs: dict[str, Any]) -> None:
+    """Builds a model and its parents without weights: a bad setting is a UserError."""
+    with torch.device("meta"):
+        build({k: v for k, v in node.items() if k != "parent"}, inputs=inputs, seed=0)
+    if node.get("parent"):
+        check_model(node["parent"], inputs)
+        if not model_type(node).accepts(model_type(node["parent"])):
+            kinds = model_type(node).__name__, model_type(node["parent"]).__name__
+            raise UserError("{} cannot be built on {}".format(*kinds))
+
+
 def stage_of(node: dict[str, Any], context: Context) -> Stage:
     """The stage that a model's config asks for, its parents with it."""
     settings = {key: value for key, value in node.items() if key != "parent"}
     parent = stage_of(node["parent"], context) if node.get("parent") else None
-    stage = Stage(settings, context, parent)
-    if parent is not None and not stage.type.accepts(parent.type):
-        raise UserError(f"model {stage.name} cannot be built on {parent.name}")
-    return stage
+    return Stage(settings, context, parent)
 
 
 def survey(stage: Stage) -> tuple[Artifact | None, list[Stage]]:
@@ -127,7 +141,7 @@ def ensure(stage: Stage) -> Artifact:
     Raises:
         UserError: it is not there and must not be trained, or its training diverged.
     """
-    from pretext.making import make  # scikit-learn and the rest, only where something is made
+    from pretext.making import make
 
     devices, workshop = stage.context.devices, Workshop(stage.artifact)
     if devices.decide(lambda: _is_whole(stage)):

@@ -44,6 +44,23 @@ class WandbSink(WandbLogger, Sink):
             )  # fmt: skip
         self.experiment.log({"chosen": table, "cycle": chosen.cycle})
 
+    def log_pool(self, described: dict[str, Any], sheet: np.ndarray) -> None:
+        import wandb
+
+        self.experiment.log({"initial_pool": wandb.Image(sheet), "cycle": 0})
+        self.experiment.summary.update({f"initial_pool/{k}": v for k, v in described.items()})
+
+    def log_artifact(self, path: Path, made: bool) -> None:
+        """Its record alone: the checkpoint and the features stay where they are."""
+        import wandb
+
+        artifact = wandb.Artifact(path.name, type="pretext")
+        artifact.add_file(str(path / "record.json"))
+        if made:
+            self.experiment.log_artifact(artifact)
+        elif not self.experiment.settings._offline:  # W&B can note a use only where it is online
+            self.experiment.use_artifact(artifact)
+
     def close(self) -> None:
         run = self.experiment
         offline, folder, run_id = run.settings._offline, Path(run.dir).parent.parent, run.id

@@ -1,0 +1,61 @@
+"""What an initial pool needs: the init, and the pretext artifact that it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from conf.compose import build
+from datamodules.augment import Normalizer
+from datamodules.errors import UserError
+from datamodules.images import Images
+from datamodules.initial import Candidates, Init
+from datamodules.pools import Pools
+from pretext.artifacts import Artifact
+from pretext.stages import model_type
+
+LEAVES = {"scores": "score", "clusters": "cluster"}  # what is read: its column
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An init, and the config of the model whose artifact it reads; None where it reads none."""
+
+    init: Init
+    model: dict[str, Any] | None
+
+    def check(self) -> None:
+        """Raises UserError where the model does not leave what the init reads."""
+        if self.model is None or self.init.reads in ("", "pixels"):
+            return
+        kind = model_type(self.model)
+        if self.init.reads not in kind.leaves:
+            raise UserError(
+                f"the init needs {self.init.reads}, and {kind.__name__} leaves "
+                f"{' and '.join(kind.leaves)} only; choose another --init.model"
+            )
+
+    def candidates(
+        self, images: Images, pools: Pools, inputs: dict[str, Any], artifact: Artifact | None
+    ) -> Candidates:
+        """What the init may look at: labels only if it says that it needs them."""
+        normalize = Normalizer(inputs["mean"], inputs["std"])
+        return Candidates(
+            indices=pools.unlabeled,
+            num_classes=len(images.classes or ()),
+            labels=images.train.labels if self.init.needs_labels else None,
+            scores=artifact.column("score") if artifact else None,
+            clusters=artifact.column("cluster") if artifact else None,
+            features=artifact.features() if artifact else None,
+            ids=images.train.ids,
+            pixels=lambda rows: normalize(images.train.take(rows)).numpy(),
+        )
+
+
+def build_arm(node: dict[str, Any]) -> Arm:
+    """The arm of an init's config, with the init that it is built on, if any."""
+    own = {key: value for key, value in node.items() if key not in ("model", "of")}
+    if "of" not in node:
+        return Arm(build(own), node.get("model"))
+    other = build_arm(node["of"])
+    return Arm(build(own, of=other.init), other.model)
