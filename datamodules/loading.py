@@ -47,7 +47,7 @@ class ImageDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         self.images, self.eval_batch_size = images, eval_batch_size
-        self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+        self.workers = min(_cores(), 8) if workers is None else workers
         self.channels_last = channels_last
         self._on_device: dict[tuple[str, str], Tensor] = {}
 
@@ -107,6 +107,13 @@ class ImageDataModule(pl.LightningDataModule):
             fits = tensor.nbytes <= DEVICE_SHARE * _free_memory(device)
             self._on_device[key] = tensor.to(device) if fits else tensor
         return self._on_device[key]
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _free_memory(device: torch.device) -> float:

@@ -67,7 +67,7 @@ class PretextDataModule(ImageDataModule):
         self.seeds, self.views, self.drop_last = seeds, views, drop_last
         self.batch_size = min(batch_size, len(self.trained))
         self.neighbors = neighbors
-        self.predicted = "train"
+        self.predicted = "train"  # or test; `new` where the images are not those trained on
         order = random_order(seeds.stream("monitor"), self.trained)
         self.bank = np.sort(order[:MONITORED])
         self.val_names = [
@@ -105,7 +105,7 @@ class PretextDataModule(ImageDataModule):
         return loaders
 
     def predict_dataloader(self) -> DataLoader:
-        part = self.images.train if self.predicted == "train" else self.images.test
+        part = self.images.test if self.predicted == "test" else self.images.train
         assert part is not None
         return self.eval_loader(part, np.arange(len(part)))
 

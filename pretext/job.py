@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+from pathlib import Path
 
 from conf.cli import Job
 from conf.schema import PretextConfig
+from datamodules.errors import UserError
 from pretext.announce import announce
 from pretext.console import log_to_terminal
+from pretext.score import score_folder
 from pretext.setup import context_of, devices_of, images_of, inputs_of
 from pretext.stages import Stage, check_model, ensure, stage_of, survey
-
-log = logging.getLogger("initial_pools")
 
 
 def check(job: Job) -> None:
     """All that can be known to be wrong before training."""
     config: PretextConfig = job.config
+    if config.score is not None and not Path(config.score).is_dir():
+        raise UserError(f"the image folder {config.score} does not exist; give it with --score")
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
     check_model(job.resolved["model"], inputs_of(config.data, images))
 
@@ -34,8 +36,9 @@ def run(job: Job) -> None:
     if config.dry_run:
         return
     artifact = ensure(stage)
+    file = score_folder(stage, artifact, Path(config.score)) if config.score else artifact.path
     if devices.is_zero:
-        print(artifact.path)
+        print(file)
 
 
 def _stage(job: Job) -> Stage:

@@ -128,14 +128,19 @@ def score_all(
     module: PretextModule, datamodule: PretextDataModule, devices: Devices
 ) -> dict[str, Collect]:
     """What the module says of every train and every test image."""
+    parts = ("train", "test") if datamodule.images.test is not None else ("train",)
+    return {part: predict(module, datamodule, devices, part) for part in parts}
+
+
+def predict(
+    module: PretextModule, datamodule: PretextDataModule, devices: Devices, part: str
+) -> Collect:
+    """What the module says of every image of a part: `train`, `test` or `new`."""
     devices.arrange(module.network, module)
-    tables = {}
-    for part in ("train", "test") if datamodule.images.test is not None else ("train",):
-        tables[part] = Collect()
-        datamodule.predicted = part
-        trainer = devices.trainer(callbacks=[tables[part]])
-        trainer.predict(module, datamodule=datamodule, return_predictions=False)
-    return tables
+    table, datamodule.predicted = Collect(), part
+    trainer = devices.trainer(callbacks=[table])
+    trainer.predict(module, datamodule=datamodule, return_predictions=False)
+    return table
 
 
 def measure(tables: dict[str, Collect], images: Images) -> dict[str, float]:

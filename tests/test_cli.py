@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from active.arm import build_arm
 from conf.cli import expand, parse
-from conf.compose import build, compose_config, composer, groups, plain
+from conf.compose import build, compose_config, composer, groups, groups_of, plain
 from conf.help import help_text
 from datamodules.errors import UserError
+from pretext.stages import check_model
 from tests.conftest import ROOT, TINY, only_run, rows_of
 
 Cli = Callable[..., object]
@@ -140,25 +143,39 @@ def test_experiment_grids_can_be_narrowed() -> None:
 )
 def test_every_option_composes_and_builds(group: str, option: str) -> None:
     override = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
+    program = "pretext" if group == "model" else "active"
     with composer():
-        config = plain(compose_config("active", [override]))
-    if group in ("init", "query"):
+        config = plain(compose_config(program, [override]))
+    if group == "query":
         build(config[group])
+    if group == "init":
+        options = {"path": str(ROOT / "tests/conftest.py")} if option == "file" else {}
+        with contextlib.suppress(UserError) if options else contextlib.nullcontext():
+            build_arm(config[group] | options).check()
+    if group == "model":
+        inputs = {"shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 50, "clusters": 10}
+        check_model(config[group], inputs | {"width": 16, "stem": 3, "max_pool": False})
     if group == "data":
         assert build(config["data"]["source"]).name in (option, "cifar10")
     first = (ROOT / f"conf/{group}/{option}.yaml").read_text().splitlines()[0]
     assert first.startswith("# "), "help shows the first line"
 
 
-def test_help_names_every_group_option_and_setting() -> None:
-    text = help_text("active")
-    for group, options in groups().items():
+@pytest.mark.parametrize("program", ["active", "pretext"])
+def test_help_names_every_group_and_option(program: str) -> None:
+    text = help_text(program)
+    for group, options in groups_of(program).items():
         assert f"--{group}" in text
         assert all(f"\n    {option} " in text for option in options)
+    assert max(map(len, text.splitlines())) < 140
+
+
+def test_help_names_every_setting() -> None:
+    text = help_text("active")
     for setting in ("--trainer.max_epochs", "--seeds.split", "--data.root", "--init_budget"):
         assert f"  {setting} " in text
     assert "python active/run.py --init random --query entropy --data mnist --seed 3" in text
-    assert max(map(len, text.splitlines())) < 140
+    assert "  --model.temperature " in help_text("pretext")
 
 
 def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
