@@ -14,8 +14,6 @@ from datamodules.pools import Pools
 from pretext.artifacts import Artifact
 from pretext.stages import model_type
 
-LEAVES = {"scores": "score", "clusters": "cluster"}  # what is read: its column
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -36,7 +34,12 @@ class Arm:
             )
 
     def candidates(
-        self, images: Images, pools: Pools, inputs: dict[str, Any], artifact: Artifact | None
+        self,
+        images: Images,
+        pools: Pools,
+        inputs: dict[str, Any],
+        artifact: Artifact | None,
+        device: str,
     ) -> Candidates:
         """What the init may look at: labels only if it says that it needs them."""
         normalize = Normalizer(inputs["mean"], inputs["std"])
@@ -48,6 +51,7 @@ class Arm:
             clusters=artifact.column("cluster") if artifact else None,
             features=artifact.features() if artifact else None,
             ids=images.train.ids,
+            device="cpu" if device == "mps" else device,  # coverage needs float64
             pixels=lambda rows: normalize(images.train.take(rows)).numpy(),
         )
 

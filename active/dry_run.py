@@ -23,7 +23,7 @@ def dry_run(ready: Setup, devices: Devices, stage: Stage | None, folder: Path) -
 
         announce(*survey(stage))
     if stage is None or stage.artifact.exists:
-        _show_pool(ready, stage)
+        _show_pool(ready, stage, devices.kind)
     if ready.images.classes is None:
         print("  no labels: the list of files to label first would be written, nothing trained")
         return
@@ -43,8 +43,8 @@ def dry_run(ready: Setup, devices: Devices, stage: Stage | None, folder: Path) -
     )
 
 
-def _show_pool(ready: Setup, stage: Stage | None) -> None:
-    selection = ready.choose_initial(stage.artifact if stage else None)
+def _show_pool(ready: Setup, stage: Stage | None, device: str) -> None:
+    selection = ready.choose_initial(stage.artifact if stage else None, device)
     shown = ", ".join(ready.images.train.ids[i] for i in selection.indices[:8])
     print(f"  initial pool: {len(selection.indices)} samples, first {shown}")
     labels, num_classes = ready.images.train.labels, len(ready.images.classes or ())

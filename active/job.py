@@ -86,7 +86,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         return
     artifact = _artifact(job, ready)
     if ready.images.classes is None:
-        devices.decide(lambda: _list_to_label(ready, folder, artifact))
+        devices.decide(lambda: _list_to_label(ready, folder, artifact, devices.kind))
         return
     train = ready.images.train
     devices.decide(
@@ -117,7 +117,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
             datamodule=_datamodule(ready, devices),
             seeds=ready.seeds,
             init=ready.arm.init,
-            candidates=ready.candidates(artifact),
+            candidates=ready.candidates(artifact, devices.kind),
             query=ready.query,
             make_classifier=ready.make_classifier,
             training=ready.training,
@@ -200,9 +200,9 @@ def _loggers(job: Job, folder: RunFolder, first_cycle: int, identity: dict[str, 
     return [build(node, info=info) for node in job.config.logger.values()]
 
 
-def _list_to_label(ready: Setup, folder: RunFolder, artifact: Artifact | None) -> None:
+def _list_to_label(ready: Setup, folder: RunFolder, artifact: Artifact | None, device: str) -> None:
     """Without labels a run ends with its initial pool: the files to label first."""
-    selection = ready.choose_initial(artifact)
+    selection = ready.choose_initial(artifact, device)
     ids = [ready.images.train.ids[i] for i in selection.indices]
     folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
     file = write_label_list(folder.path, ids)

@@ -65,11 +65,11 @@ class Setup:
         seed = self.config.pretext.seed
         return self.config.seed if seed == "run" else seed
 
-    def candidates(self, artifact: Artifact | None) -> Candidates:
-        return self.arm.candidates(self.images, self.pools, self.inputs, artifact)
+    def candidates(self, artifact: Artifact | None, device: str) -> Candidates:
+        return self.arm.candidates(self.images, self.pools, self.inputs, artifact, device)
 
-    def choose_initial(self, artifact: Artifact | None) -> Selection:
-        candidates = self.candidates(artifact)
+    def choose_initial(self, artifact: Artifact | None, device: str) -> Selection:
+        candidates = self.candidates(artifact, device)
         return choose_initial(candidates, self.arm.init, self.init_budget, self.seeds)
 
     @property

@@ -32,6 +32,7 @@ class Candidates:
     features: np.ndarray | None = None  # (N, D) float32, unit length; may be memory-mapped
     ids: Sequence[str] = ()  # (N,) names on disk
     pixels: Callable[[np.ndarray], np.ndarray] | None = None  # indices -> (n, C, H, W) standardized
+    device: str = "cpu"  # where selections by features are computed
 
 
 class Init(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.cluster import KMeans as ScikitKMeans
 from torch import Tensor, nn
@@ -56,12 +55,12 @@ class KMeans(PretextModule):
     def accepts(cls, parent: type[PretextModule]) -> bool:
         return "features" in parent.leaves
 
-    def adopt(self, parent: PretextModule, features: np.ndarray) -> None:
+    def adopt(self, parent: PretextModule, features: Tensor) -> None:
         self._stand_on(parent.eval())
         self.hparams["parent"] = describe(parent)
         found = ScikitKMeans(
             self.num_clusters, n_init=self.starts, random_state=self.stream("clusters") % 2**32
-        ).fit(features)
+        ).fit(features.cpu().numpy())
         self.centers.copy_(torch.from_numpy(found.cluster_centers_))
 
     def embed(self, images: Tensor) -> Embedding:

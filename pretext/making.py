@@ -59,11 +59,14 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
 
 
 def _new_module(stage: Stage, parent: Artifact | None) -> PretextModule:
+    devices = stage.context.devices
     torch.manual_seed(Seeds(stage.context.seed).stream("weights"))
     module = stage.module()
     if parent is not None:
         assert stage.parent is not None
-        module.adopt(load(parent.path / CHECKPOINT, stage.parent.type), np.array(parent.features()))
+        device = "cpu" if devices.kind == "mps" else devices.kind  # neighbors need float64
+        features = torch.from_numpy(np.array(parent.features())).to(device)
+        module.adopt(load(parent.path / CHECKPOINT, stage.parent.type), features)
     return module
 
 

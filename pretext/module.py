@@ -116,8 +116,9 @@ class PretextModule(pl.LightningModule):
         """Whether a model of type `parent` can be built on; most models need none."""
         return False
 
-    def adopt(self, parent: PretextModule, features: np.ndarray) -> None:
-        """Takes over what it needs of its finished parent, whose (N, D) features these are."""
+    def adopt(self, parent: PretextModule, features: Tensor) -> None:
+        """Takes over what it needs of its finished parent, whose (N, D) features these are,
+        on the device that trains."""
 
     def neighbors(self) -> np.ndarray | None:
         """(N, k) sample indices that `pairs` are drawn from."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +65,7 @@ class SelfLabel(Clusterer):
     def views(self) -> Views:
         return CleanAndStrong(self.strong)
 
-    def adopt(self, parent: PretextModule, features: np.ndarray) -> None:
+    def adopt(self, parent: PretextModule, features: Tensor) -> None:
         assert isinstance(parent, Clusterer)
         for clusterer in (self, self.before):
             clusterer.backbone.load_state_dict(parent.backbone.state_dict())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datamodules.coverage import nearest_neighbors
+from datamodules.distances import nearest_neighbors
 from datamodules.pretext_data import ViewBatch, Views
 from datamodules.strong import StrongViews
 from pretext.losses import scan_loss
@@ -94,9 +94,9 @@ class ScanStep(Clusterer):
     def accepts(cls, parent: type[PretextModule]) -> bool:
         return parent.has_backbone
 
-    def adopt(self, parent: PretextModule, features: np.ndarray) -> None:
+    def adopt(self, parent: PretextModule, features: Tensor) -> None:
         self.backbone.load_state_dict(parent.backbone.state_dict())
-        rows = nearest_neighbors(torch.from_numpy(features), self.num_neighbors).numpy()
+        rows = nearest_neighbors(features, self.num_neighbors).cpu().numpy()
         assert rows.shape == (len(features), self.num_neighbors)
         self._neighbors = rows
 

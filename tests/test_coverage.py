@@ -10,15 +10,9 @@ import torch
 from torch import Tensor
 
 from datamodules import coverage
-from datamodules.coverage import (
-    k_center,
-    max_herding,
-    nearest_neighbors,
-    probcover,
-    purity_radius,
-    typicality,
-    typiclust,
-)
+from datamodules.coverage import k_center, max_herding, probcover
+from datamodules.distances import exact, nearest_neighbors, purity_radius, squared_distances
+from datamodules.typiclust import k_means, typicality, typiclust
 
 LABELED = [None, [5], [3, 11, 7, 30]]
 SEEDS = range(4)
@@ -275,7 +269,7 @@ def test_typiclust_equals_a_slow_loop(seed: int, labeled: list[int] | None) -> N
             picks = typiclust(features, budget, labeled=tensor(labeled), **options)
             check(picks, budget, labeled, 70)
             num = min(len(known) + budget, limit, 70)
-            clusters = coverage._k_means(features.numpy(), num, seed)
+            clusters = k_means(features.numpy(), num, seed)
             score = typicality(features, torch.from_numpy(clusters)).numpy()
             assert picks.tolist() == slow_typiclust(clusters, score, budget, known, smallest)
             again = typiclust(features, budget, labeled=tensor(labeled), **options)
@@ -322,7 +316,7 @@ def test_nearest_neighbors_equal_a_slow_loop(seed: int, k: int) -> None:
 def test_lazy_cover_equals_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage, "FRONT", 100)
     features = mixture(2000, 1, dims=16, classes=12)
-    squared = coverage._squared(x := coverage._exact(features), x)
+    squared = squared_distances(x := exact(features), x)
     ball = (squared < 0.7**2).double()
     soft = torch.round(torch.exp(-squared) * 2.0**30) / 2.0**30
     for kernel, picks in (

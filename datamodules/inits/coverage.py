@@ -1,17 +1,19 @@
-"""Initial pools that cover a pretext model's features; `datamodules.coverage` computes them."""
+"""Initial pools that cover a pretext model's features."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.coverage import k_center, max_herding, probcover, purity_radius, typiclust
+from datamodules.coverage import k_center, max_herding, probcover
+from datamodules.distances import purity_radius
 from datamodules.draws import random_order
 from datamodules.errors import UserError
 from datamodules.initial import Candidates
+from datamodules.typiclust import k_means, typiclust
 
 
 class KCenter:
@@ -109,14 +111,15 @@ def check_positive(name: str, value: float) -> None:
 
 
 def _features(candidates: Candidates) -> Tensor:
-    """(M, D) float32 features of the candidates alone, copied from the memory map."""
+    """(M, D) float32 features of the candidates alone, on the device that is to choose."""
     if candidates.features is None:
         raise UserError("this init needs features, and the pretext artifact has none")
-    return torch.from_numpy(np.asarray(candidates.features[candidates.indices], dtype=np.float32))
+    rows = np.asarray(candidates.features[candidates.indices], dtype=np.float32)
+    return torch.from_numpy(rows).to(candidates.device)
 
 
-def _samples(candidates: Candidates, positions: Any) -> np.ndarray:
-    return candidates.indices[np.asarray(positions)]
+def _samples(candidates: Candidates, positions: Tensor) -> np.ndarray:
+    return candidates.indices[positions.cpu().numpy()]
 
 
 def _pseudo_labels(candidates: Candidates, features: Tensor) -> Tensor:
@@ -124,8 +127,6 @@ def _pseudo_labels(candidates: Candidates, features: Tensor) -> Tensor:
     if candidates.clusters is not None:
         clusters = candidates.clusters[candidates.indices]
         if len(np.unique(clusters)) > 1:
-            return torch.from_numpy(clusters)
-    from sklearn.cluster import KMeans
-
+            return torch.from_numpy(clusters).to(features.device)
     count = min(max(candidates.num_classes, 2), len(features))
-    return torch.from_numpy(KMeans(count, random_state=0).fit_predict(features.numpy())).long()
+    return torch.from_numpy(k_means(features.cpu().numpy(), count, seed=0)).to(features.device)

@@ -16,14 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.coverage import (
-    k_center,
-    max_herding,
-    nearest_neighbors,
-    probcover,
-    purity_radius,
-    typiclust,
-)
+from datamodules.coverage import k_center, max_herding, probcover
+from datamodules.distances import nearest_neighbors, purity_radius
+from datamodules.typiclust import typiclust
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1200)]

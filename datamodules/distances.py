@@ -1,0 +1,78 @@
+"""Exact distances between unit-length features, in blocks: no N x N matrix is ever stored.
+
+Coordinates are rounded to multiples of 2^-24 (float32's own step next to 1) and multiplied in
+float64. At unit length every inner product and squared distance is then free of rounding: the same
+in any block and on any device, zero between duplicates, and ties are true ties.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+
+def exact(features: Tensor) -> Tensor:
+    """Rows in float64, on the grid on which their products are exact."""
+    return features.double().mul_(2.0**24).round_().mul_(2.0**-24)
+
+
+def exact_blocks(features: Tensor) -> Iterator[Tensor]:
+    """Exact rows, 512 at a time."""
+    return map(exact, features.split(512))
+
+
+def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Positions, so many at once that a row for each is 128 MiB of float64."""
+    return torch.arange(len(x), device=x.device).split(max(1, 2**24 // len(x)))
+
+
+def squared_distances(x: Tensor, y: Tensor, norms: Tensor | None = None) -> Tensor:
+    """(A, B) squared distances of exact rows; `norms` are the squared ones of `y` if known."""
+    norms = squared_norms(y) if norms is None else norms
+    return torch.addmm(squared_norms(x)[:, None] + norms, x, y.T, alpha=-2).clamp_(min=0)
+
+
+def squared_norms(x: Tensor) -> Tensor:
+    return x.square().sum(1)
+
+
+def nearest_neighbors(features: Tensor, k: int) -> Tensor:
+    """(N, k) int64, each sample's k nearest others by inner product, nearest first.
+
+    A duplicate of the sample may be among them, the sample itself never; which of equally near ones
+    is undefined. AssertionError unless k < N.
+    """
+    assert 0 < k < len(features), f"{k} neighbors of {len(features)} samples"
+    return torch.cat([indices for _, indices in nearest(features, k, lambda x, y: x @ y.T)])
+
+
+def nearest(
+    features: Tensor, k: int, similarity: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of (n, k) similarities, descending, and of the samples they belong to."""
+    x = exact(features)
+    for block in row_blocks(x):
+        values = similarity(x[block], x)
+        values[torch.arange(len(block), device=x.device), block] = -math.inf
+        yield values.topk(k)
+
+
+def purity_radius(features: Tensor, clusters: Tensor, purity: float = 0.95) -> float:
+    """ProbCover's delta: the largest for which a share `purity` of the balls is pure.
+
+    A ball {j: dist(i, j) < delta} is pure if all in it have the pseudo-label (N,) of its center,
+    that is, if delta is at most the distance to the nearest sample of another one: the answer is an
+    order statistic of these distances. Infinite if too few samples have such a neighbor.
+    """
+    assert 0 < purity <= 1, f"a purity of {purity}"
+    x, found = exact(features), []
+    for block in row_blocks(x):
+        same = clusters[block, None] == clusters
+        found.append(squared_distances(x[block], x).masked_fill_(same, math.inf).amin(1))
+    count = math.ceil(purity * len(features) - 1e-9)
+    squared = float(torch.cat(found).topk(count).values[-1])
+    root = math.sqrt(squared)
+    return root if root * root <= squared else math.nextafter(root, 0)
