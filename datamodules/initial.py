@@ -77,17 +77,30 @@ class BalancedInit:
         if candidates.labels is None:
             raise UserError("init balanced needs the labels of all samples; this data set has none")
         order = random_order(seed, candidates.indices)
-        groups = candidates.labels[order]
+        groups, classes = candidates.labels[order], np.arange(candidates.num_classes)
         sizes = np.bincount(groups, minlength=candidates.num_classes)
-        classes = random_order(seed, np.arange(candidates.num_classes))
-        quota = np.empty_like(sizes)
-        quota[classes] = equal_shares(
-            sizes[classes], budget
-        )  # the remainder goes to random classes
-        rank = rank_within(groups)
-        kept = rank < quota[groups]
-        # Round-robin over classes, so that the first of the pool are balanced as well.
-        return order[kept][np.argsort(rank[kept], kind="stable")]
+        return round_robin(order, groups, random_remainder(classes, sizes, budget, seed))
+
+
+def round_robin(order: np.ndarray, groups: np.ndarray, quota: np.ndarray) -> np.ndarray:
+    """The first `quota[g]` of each group g in turn, so that the first of the pool are balanced too.
+
+    `order` (M,) samples by preference, `groups` (M,) the number of each one's group from 0.
+
+    >>> round_robin(np.array([9, 8, 7, 6, 5]), np.array([0, 0, 0, 1, 1]), np.array([2, 1])).tolist()
+    [9, 6, 8]
+    """
+    rank = rank_within(groups)
+    kept = rank < quota[groups]
+    return order[kept][np.argsort(rank[kept], kind="stable")]
+
+
+def random_remainder(names: np.ndarray, sizes: np.ndarray, budget: int, seed: int) -> np.ndarray:
+    """Equal shares of groups `names` (K,) of `sizes` (K,); the remainder goes to random groups."""
+    shuffled = np.searchsorted(names, random_order(seed, names))
+    quota = np.empty_like(sizes)
+    quota[shuffled] = equal_shares(sizes[shuffled], budget)
+    return quota
 
 
 def rank_within(groups: np.ndarray) -> np.ndarray:

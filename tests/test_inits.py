@@ -477,7 +477,6 @@ def test_a_table_of_clusters_is_that_artifact(tmp_path: Path, suffix: str, share
     bare = replace(candidates, clusters=None)
     assert np.array_equal(init(bare, 22, 4), ClusterInit(shares)(candidates, 22, 4))
     assert init.draws
-    assert not TableInit(str(file), "proportional", "nearest").draws
 
 
 def test_ids_are_texts(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.initial import Candidates, equal_shares, rank_within
+from datamodules.initial import Candidates, random_remainder, round_robin
 
 SHARES = ("equal", "proportional")
 MEMBERS = ("random", "nearest")
@@ -61,27 +61,6 @@ class ClusterInit:
             )
             order, groups = order[nearest], groups[nearest]
         return round_robin(order, groups, quota)
-
-
-def round_robin(order: np.ndarray, groups: np.ndarray, quota: np.ndarray) -> np.ndarray:
-    """The first `quota[g]` of each group g in turn, so that the first of the pool are balanced too.
-
-    `order` (M,) samples by preference, `groups` (M,) the number of each one's group from 0.
-
-    >>> round_robin(np.array([9, 8, 7, 6, 5]), np.array([0, 0, 0, 1, 1]), np.array([2, 1])).tolist()
-    [9, 6, 8]
-    """
-    rank = rank_within(groups)
-    kept = rank < quota[groups]
-    return order[kept][np.argsort(rank[kept], kind="stable")]
-
-
-def random_remainder(names: np.ndarray, sizes: np.ndarray, budget: int, seed: int) -> np.ndarray:
-    """Equal shares of groups `names` (K,) of `sizes` (K,); the remainder goes to random groups."""
-    shuffled = np.searchsorted(names, random_order(seed, names))
-    quota = np.empty_like(sizes)
-    quota[shuffled] = equal_shares(sizes[shuffled], budget)
-    return quota
 
 
 def proportional_shares(names: np.ndarray, sizes: np.ndarray, budget: int, seed: int) -> np.ndarray:

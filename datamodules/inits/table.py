@@ -26,7 +26,7 @@ class TableInit:
 
     A .csv or .parquet table names samples in a column `id` or `index` (or both). With a column
     `score` the hardest (or easiest, by `order`) are taken, with `cluster` shares of all clusters by
-    `shares` and `members` (see ClusterInit); else, or with a column `rank`, it is a list, best
+    `shares` (see ClusterInit), members at random; else, or with a column `rank`, it is a list, best
     first: such are label_first.csv and the selected.parquet of a run. A .txt file has one id or
     index a line; a .npy file indices, or one float (score) or repeated integer (cluster) for each
     train sample. Members of the validation set V are skipped.
@@ -39,7 +39,6 @@ class TableInit:
         self,
         path: str | None = None,
         shares: str = "equal",
-        members: str = "random",
         order: str = "hardest",
     ):
         if path is None:
@@ -49,7 +48,7 @@ class TableInit:
             raise ValueError(f"path must end in one of {', '.join(SUFFIXES)}, not as {path!r}")
         if not self.path.is_file():
             raise ValueError(f"there is no file {path!r}")
-        self.by_score, self.by_cluster = ScoreInit(order), ClusterInit(shares, members)
+        self.by_score, self.by_cluster = ScoreInit(order), ClusterInit(shares)
 
     @cached_property
     def table(self) -> Table:
