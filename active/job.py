@@ -145,10 +145,8 @@ def _stage(job: Job, ready: Setup) -> Stage | None:
     config: ActiveConfig = job.config
     if ready.arm.model is None:
         return None
-    context = context_of(
-        config, ready.images, devices_of(config.trainer, config.data, pretext=True),
-        ready.pretext_seed, config.pretext.if_missing, config.logger,
-    )  # fmt: skip
+    devices = devices_of(config.trainer, config.data, pretext=True)
+    context = context_of(config, ready.images, devices, ready.pretext_seed)
     return stage_of(ready.arm.model, context)
 
 

@@ -24,7 +24,7 @@ OURS = {"--dry-run": "dry_run=true", "--dry_run": "dry_run=true"}
 # What a flag is called inside: Hydra takes any key with a group's name for a choice of an option.
 RENAMED = {
     "active": {"launcher": "hydra/launcher"},
-    "pretext": {"trainer.max_epochs": "model.max_epochs"},
+    "pretext": {"trainer.max_epochs": "model.max_epochs", "seed": "pretext.seed"},
     "report": {"experiment": "name"},
 }
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
@@ -85,7 +85,7 @@ def parse(argv: list[str], program: str = "active") -> CommandLine:
     if "--cfg" in line.flags and "--resolve" not in line.flags:
         line.flags.append("--resolve")
     # The seed varies slowest, so that an unfinished grid is balanced.
-    line.overrides.sort(key=lambda override: not override.startswith("seed="))
+    line.overrides.sort(key=lambda override: not override.startswith(("seed=", "pretext.seed=")))
     return line
 
 

@@ -41,6 +41,7 @@ class DataConfig:
     workers: int | None = None
     eval_batch_size: int = 500
     clusters: int | None = MISSING
+    superclasses: list[int] | None = None
     init_budget: float = MISSING
     budget: float = MISSING
     cycles: int = MISSING
@@ -98,22 +99,21 @@ class SeedsConfig:
 
 
 @dataclass
-class PretextConfig:
-    data: Any = MISSING
-    model: dict[str, Any] = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: dict[str, Any] = field(default_factory=dict)
-    seed: int = MISSING
-    artifacts_dir: str = MISSING
-    if_missing: str = MISSING
-    score: str | None = None
-    dry_run: bool = MISSING
-
-
-@dataclass
 class PretextSettings:
     seed: Any = MISSING
     if_missing: str = MISSING
+
+
+@dataclass
+class PretextConfig:
+    data: Any = MISSING
+    model: dict[str, Any] = MISSING
+    pretext: PretextSettings = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    artifacts_dir: str = MISSING
+    score: str | None = None
+    dry_run: bool = MISSING
 
 
 @dataclass

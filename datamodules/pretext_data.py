@@ -43,6 +43,7 @@ class PretextDataModule(ImageDataModule):
         held_out: sample indices that are not trained on.
         neighbors: (N, k) sample indices: each batch is followed by a partner of each sample.
         monitor: whether there are labels to monitor the features with.
+        superclasses: of each class, what a monitor measures clusters by.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class PretextDataModule(ImageDataModule):
         held_out: np.ndarray | None = None,
         neighbors: np.ndarray | None = None,
         monitor: bool = True,
+        superclasses: list[int] | None = None,
         eval_batch_size: int = 500,
         workers: int | None = None,
         channels_last: bool = False,
@@ -66,7 +68,7 @@ class PretextDataModule(ImageDataModule):
         self.trained = np.setdiff1d(everything, self.held_out)
         self.seeds, self.views, self.drop_last = seeds, views, drop_last
         self.batch_size = min(batch_size, len(self.trained))
-        self.neighbors = neighbors
+        self.neighbors, self.superclasses = neighbors, superclasses
         self.predicted = "train"  # or test; `new` where the images are not those trained on
         order = random_order(seeds.stream("monitor"), self.trained)
         self.bank = np.sort(order[:MONITORED])

@@ -21,6 +21,7 @@ def check(job: Job) -> None:
         raise UserError(f"the image folder {config.score} does not exist; give it with --score")
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
     check_model(job.resolved["model"], inputs_of(config.data, images))
+    _seed(config)
 
 
 def run(job: Job) -> None:
@@ -45,8 +46,11 @@ def _stage(job: Job) -> Stage:
     config: PretextConfig = job.config
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
     devices = devices_of(config.trainer, config.data, pretext=True)
-    context = context_of(
-        config, images, devices, config.seed, config.if_missing,
-        config.logger,
-    )  # fmt: skip
+    context = context_of(config, images, devices, _seed(config))
     return stage_of(job.resolved["model"], context)
+
+
+def _seed(config: PretextConfig) -> int:
+    if not isinstance(config.pretext.seed, int):
+        raise UserError(f"pretext.seed must be a whole number, not {config.pretext.seed!r}")
+    return config.pretext.seed

@@ -13,7 +13,6 @@ import torch
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.images import Images
 from datamodules.pretext_data import PretextDataModule
 from datamodules.seeds import Seeds
 from pretext.artifacts import CHECKPOINT, Artifact, Workshop
@@ -22,7 +21,7 @@ from pretext.collect import Collect
 from pretext.devices import Devices, hardware
 from pretext.loggers import Sink
 from pretext.module import PretextModule
-from pretext.monitors import clustering_metrics, knn_accuracy
+from pretext.monitors import clustering_metrics, knn_accuracy, merged
 from pretext.progress import Progress
 from pretext.stages import Context, Stage
 
@@ -47,7 +46,7 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
         devices.decide(lambda: _save(module, checkpoint))
     tables = score_all(load(checkpoint, stage.type), datamodule, devices)
     columns, features = tables["train"].columns, {p: t.features for p, t in tables.items()}
-    record = _record(stage, parent, measure(tables, context.images), progress, started)
+    record = _record(stage, parent, measure(tables, context), progress, started)
     ids = context.images.train.ids
     _check_finite(columns, ids)
     devices.decide(lambda: workshop.write(ids, columns, features, record))
@@ -89,6 +88,7 @@ def data_of(module: PretextModule, context: Context) -> PretextDataModule:
         held_out=np.sort(held_out[: int(module.held_out * total)]),
         neighbors=module.neighbors(),
         monitor=bool(context.images.classes),
+        superclasses=context.superclasses,
         eval_batch_size=context.eval_batch_size,
         workers=context.workers,
         channels_last=context.devices.channels_last,
@@ -146,8 +146,9 @@ def predict(
     return table
 
 
-def measure(tables: dict[str, Collect], images: Images) -> dict[str, float]:
+def measure(tables: dict[str, Collect], context: Context) -> dict[str, float]:
     """k-NN accuracy of the features; ACC, NMI and ARI of the clusters, on either part."""
+    images = context.images
     if not images.classes or images.test is None:
         return {}
     labels = {"train": images.train.labels, "test": images.test.labels}
@@ -159,7 +160,8 @@ def measure(tables: dict[str, Collect], images: Images) -> dict[str, float]:
     for part, suffix in (("train", ""), ("test", "_test")):
         clusters, known = tables[part].columns.get("cluster"), labels[part]
         if clusters is not None and known is not None:
-            metrics |= {k + suffix: v for k, v in clustering_metrics(clusters, known).items()}
+            found = clustering_metrics(clusters, merged(known, context.superclasses))
+            metrics |= {name + suffix: value for name, value in found.items()}
     return metrics
 
 

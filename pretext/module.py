@@ -19,7 +19,7 @@ from datamodules.pretext_data import PretextDataModule, ViewBatch, Views
 from datamodules.seeds import Seeds
 from pretext.backbone import ResNet18
 from pretext.collect import gather_rows
-from pretext.monitors import clustering_metrics, knn_accuracy
+from pretext.monitors import clustering_metrics, knn_accuracy, merged
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9),
@@ -209,7 +209,8 @@ class PretextModule(pl.LightningModule):
         )
         values = {"knn/acc": knn_accuracy(bank[1], train, probe[1], test, len(images.classes))}
         if len(bank) > 2:
-            values |= clustering_metrics(bank[2].cpu().numpy(), train.numpy())
+            labels = merged(train.numpy(), self._datamodule.superclasses)
+            values |= clustering_metrics(bank[2].cpu().numpy(), labels)
         return values
 
     @property

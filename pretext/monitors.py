@@ -50,3 +50,12 @@ def clustering_metrics(clusters: np.ndarray, labels: np.ndarray) -> dict[str, fl
         "cluster/nmi": float(normalized_mutual_info_score(labels, clusters)),
         "cluster/ari": float(adjusted_rand_score(labels, clusters)),
     }
+
+
+def merged(labels: np.ndarray, superclasses: list[int] | None) -> np.ndarray:
+    """Labels (N,) as those of their superclasses, where there are any.
+
+    >>> merged(np.array([0, 2, 1]), [5, 6, 5]).tolist()
+    [5, 5, 6]
+    """
+    return labels if superclasses is None else np.asarray(superclasses)[labels]

@@ -65,18 +65,12 @@ def inputs_of(data: DataConfig, images: Images) -> dict[str, Any]:
     }
 
 
-def context_of(
-    config: Any,
-    images: Images,
-    devices: Devices,
-    seed: int,
-    if_missing: str,
-    logger: dict[str, Any],
-) -> Context:
+def context_of(config: Any, images: Images, devices: Devices, seed: int) -> Context:
     """The context of the stages of either program's config."""
-    if if_missing not in IF_MISSING:
+    settings = config.pretext
+    if settings.if_missing not in IF_MISSING:
         allowed = " or ".join(IF_MISSING)
-        raise UserError(f"if_missing must be {allowed}, not {if_missing!r}")
+        raise UserError(f"pretext.if_missing must be {allowed}, not {settings.if_missing!r}")
     data = config.data
     return Context(
         name=data.name,
@@ -85,11 +79,12 @@ def context_of(
         seed=seed,
         artifacts_dir=Path(config.artifacts_dir),
         devices=devices,
-        if_missing=if_missing,
+        if_missing=settings.if_missing,
+        superclasses=data.superclasses,
         checks=config.trainer.val_checks,
         eval_batch_size=data.eval_batch_size,
         workers=data.workers,
-        make_loggers=lambda stage: stage_loggers(stage, logger),
+        make_loggers=lambda stage: stage_loggers(stage, config.logger),
     )
 
 

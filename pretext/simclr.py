@@ -29,7 +29,7 @@ class SimCLR(PretextModule):
         temperature: of NT-Xent and of the score.
         projection: width of the projection head's output.
         crop_scale, flip, jitter, gray: of the two training views, see `SimCLRViews`.
-        scored_views: the views that the score compares an image with: `auto` takes those that the
+        views: the fixed views that the score compares an image with: `auto` takes those that the
             model was trained to be invariant to, and blur; `paper` takes flip, blur, jitter and,
             on color images, gray.
         features: `pooled`, the backbone's output, or `projection`, the head's. k-means on the
@@ -58,7 +58,7 @@ class SimCLR(PretextModule):
         flip: bool,
         jitter: float,
         gray: float,
-        scored_views: str,
+        views: str,
         features: str,
         bank: int,
     ):
@@ -74,7 +74,7 @@ class SimCLR(PretextModule):
         self.temperature, self.features = temperature, features
         color = inputs["shape"][0] == 3
         self._views = SimCLRViews(crop_scale, flip, jitter, gray=gray if color else 0)
-        names = scored_view_names(scored_views, flip, jitter > 0, gray > 0, color)
+        names = scored_view_names(views, flip, jitter > 0, gray > 0, color)
         self._fixed = FixedViews(names, jitter, crop_scale)
         members = Seeds(seed).numpy("bank").permutation(inputs["num_train"])[:bank]
         self.register_buffer("members", torch.from_numpy(np.sort(members)))
@@ -131,7 +131,7 @@ def scored_view_names(setting: str, flip: bool, jitter: bool, gray: bool, color:
     ['blur', 'jitter', 'crop']
     """
     if setting not in ("auto", "paper"):
-        raise ValueError(f"scored_views must be auto or paper, not {setting!r}")
+        raise ValueError(f"views must be auto or paper, not {setting!r}")
     if setting == "paper":
         return ["flip", "blur", "jitter", *(["gray"] if color else [])]
     trained = {"flip": flip, "blur": True, "jitter": jitter, "gray": gray and color}

@@ -33,6 +33,7 @@ class Context:
     Args:
         name: of the data set; artifacts lie in `artifacts_dir / name`.
         inputs: what a module is told of the data, see `PretextModule`.
+        superclasses: of each class, what clusters are measured by; None: the classes themselves.
         checks: how often the monitors look at a training, evenly spaced.
         make_loggers: the loggers of a stage that is about to be trained.
     """
@@ -44,6 +45,7 @@ class Context:
     artifacts_dir: Path
     devices: Devices
     if_missing: str = "train"
+    superclasses: list[int] | None = None
     checks: int = 10
     eval_batch_size: int = 500
     workers: int | None = None

@@ -30,7 +30,7 @@ def test_simclr_throughput(name: str) -> None:
     part = Part([str(i) for i in range(len(pixels))], None, (channels, 32, 32),
                 torch.from_numpy(pixels), None)  # fmt: skip
     devices = devices_of(job.config.trainer, job.config.data, pretext=True)
-    context = context_of(job.config, Images(name, part, None, None, ""), devices, 0, "train", {})
+    context = context_of(job.config, Images(name, part, None, None, ""), devices, 0)
     module = build(job.resolved["model"], inputs=context.inputs, seed=0)
     datamodule = data_of(module, context)
     devices.arrange(module.network, module)
@@ -62,5 +62,6 @@ def test_simclr_throughput(name: str) -> None:
 
     a, b, ratio = compare(ours, bare)
     share = 100 * views * steps / a
-    row = [f"SimCLR {name}, batch {size}, {devices.precision}", f"{1e3 * a / steps:.0f}"]
-    print("\n|", " | ".join([*row, f"{1e3 * b / steps:.0f}", f"{ratio:.3f}", f"{share:.1f} %"]), "|")
+    what = f"SimCLR {name}, batch {size}, {devices.precision}"
+    row = [what, f"{1e3 * a / steps:.0f}", f"{1e3 * b / steps:.0f}", f"{ratio:.3f}"]
+    print("\n|", " | ".join([*row, f"{share:.1f} % views"]), "|")
