@@ -24,6 +24,7 @@ class KMeans(PretextModule):
     """
 
     leaves: ClassVar[tuple[str, ...]] = ("clusters", "features")
+    builds_on: ClassVar[str] = "a model with features (any)"
     has_backbone: ClassVar[bool] = False
     centers: Tensor
 

@@ -75,6 +75,7 @@ class PretextModule(pl.LightningModule):
     drop_last: ClassVar[bool] = False
     has_backbone: ClassVar[bool] = True  # the one ResNet-18
     pairs: ClassVar[bool] = False  # batches are anchors followed by neighbors
+    builds_on: ClassVar[str] = "no other model"
     backbone: nn.Module
 
     def __init__(self, inputs: dict[str, Any], seed: int):

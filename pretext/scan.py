@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class SelfLabel(Clusterer):
         clusters: those of its parent.
         flip: whether the strong augmentation mirrors images.
     """
+
+    builds_on: ClassVar[str] = "scan_step"
 
     def __init__(
         self,

@@ -65,6 +65,9 @@ class ScanStep(Clusterer):
         flip: whether the strong augmentation mirrors images.
     """
 
+    builds_on: ClassVar[str] = (
+        "a model with the shared backbone (simclr, rotation, inpainting, deepcluster)"
+    )
     pairs: ClassVar[bool] = True
     drop_last: ClassVar[bool] = True
 

@@ -62,8 +62,7 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """That of the model: its file's."""
-        return self.settings["_target_"].split(".")[-2]
+        return model_name(self.settings)
 
     @property
     def type(self) -> type[PretextModule]:
@@ -100,6 +99,11 @@ class Stage:
         return self.settings.get("max_epochs", 0)
 
 
+def model_name(node: dict[str, Any]) -> str:
+    """What a model is called: its file's name."""
+    return node["_target_"].split(".")[-2]
+
+
 def model_type(node: dict[str, Any]) -> type[PretextModule]:
     """The class that a model's config names."""
     module, _, name = node["_target_"].rpartition(".")
@@ -112,9 +116,12 @@ def check_model(node: dict[str, Any], inputs: dict[str, Any]) -> None:
         build({k: v for k, v in node.items() if k != "parent"}, inputs=inputs, seed=0)
     if node.get("parent"):
         check_model(node["parent"], inputs)
-        if not model_type(node).accepts(model_type(node["parent"])):
-            kinds = model_type(node).__name__, model_type(node["parent"]).__name__
-            raise UserError("{} cannot be built on {}".format(*kinds))
+        kind, parent = model_type(node), model_type(node["parent"])
+        if not kind.accepts(parent):
+            raise UserError(
+                f"model {model_name(node)} is built on {kind.builds_on}, "
+                f"not on {model_name(node['parent'])}"
+            )
 
 
 def stage_of(node: dict[str, Any], context: Context) -> Stage:

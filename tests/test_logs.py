@@ -256,5 +256,5 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [e.step for e in events.Scalars("test/acc")] == [20, 40]
     assert [e.step for e in events.Scalars("train/loss")] == list(range(1, 9))
-    assert events.Tags()["images"] == ["chosen/cycle_0", "chosen/cycle_1"]
+    assert events.Tags()["images"] == ["initial_pool", "chosen/cycle_0", "chosen/cycle_1"]
     assert re.match("0.", str(events.Scalars("test/acc")[0].value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -44,9 +45,12 @@ def simclr_loss(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     return total / len(z)
 
 
-def value_and_gradients(loss: object, z0: Tensor, z1: Tensor) -> tuple[Tensor, ...]:
+def value_and_gradients(
+    loss: Callable[[Tensor, Tensor], Tensor], z0: Tensor, z1: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients along the sphere: lightly's loss normalizes for itself."""
     a, b = z0.clone().requires_grad_(), z1.clone().requires_grad_()
-    value = loss(a, b)  # type: ignore[operator]
+    value = loss(F.normalize(a, dim=1), F.normalize(b, dim=1))
     return value.detach(), *torch.autograd.grad(value, (a, b))
 
 
@@ -72,9 +76,7 @@ def test_nt_xent_of_ranks_averages_to_the_whole() -> None:
     z0, z1 = units(8, 6), units(8, 6, seed=1)
 
     def by_ranks(a: Tensor, b: Tensor) -> Tensor:
-        parts = [
-            nt_xent(a[i : i + 4], b[i : i + 4], TEMPERATURE, a, b, first=i) for i in (0, 4)
-        ]
+        parts = [nt_xent(a[i : i + 4], b[i : i + 4], TEMPERATURE, a, b, first=i) for i in (0, 4)]
         return (parts[0] + parts[1]) / 2
 
     whole = value_and_gradients(lambda a, b: nt_xent(a, b, TEMPERATURE), z0, z1)
@@ -282,7 +284,7 @@ def slow_self_label(clean: Tensor, strong: Tensor, threshold: float) -> tuple[fl
 @pytest.mark.parametrize("threshold", [0.0, 0.6, 0.9])
 def test_self_label_loss_equals_a_loop_over_classes(threshold: float) -> None:
     """Clusters of very different sizes weigh the same, and some do not occur."""
-    clean, strong = 2 * normals(40, 6), 2 * normals(40, 6, seed=1)
+    clean, strong = 2 * normals(40, 6).float(), 2 * normals(40, 6, seed=1).float()
     clean[:, 0] += 2
     clean[:, 5] -= 50
     sizes = clean.argmax(dim=1).bincount(minlength=6).tolist()

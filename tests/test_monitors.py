@@ -40,18 +40,14 @@ def test_knn_accuracy_equals_weighted_votes_of_scikit_learn(spread: float) -> No
 
 
 def test_nearer_neighbors_weigh_more() -> None:
-    """One very near neighbor outvotes two that are far, and only k = 20 have a vote."""
+    """One very near neighbor outvotes two that are far; only the nearest twenty have a vote."""
+    probe, one = torch.tensor([[1.0, 0.0]]), torch.tensor([1])
     angles = torch.tensor([0.1, 1.0, 1.0])
     bank = torch.stack([angles.cos(), angles.sin()], dim=1)
-    probe, one = torch.tensor([[1.0, 0.0]]), torch.tensor([1])
     assert knn_accuracy(bank, torch.tensor([1, 0, 0]), probe, one, 2) == 1
-    crowd = torch.cat([probe.expand(11, -1), bank[1:].expand(-1, -1), -probe.expand(500, -1)])
-    labels = torch.tensor([1] * 11 + [0] * 502)
-    assert knn_accuracy(crowd, labels, probe, one, 2) == 1
-    cosines = torch.linspace(0.9, 0.8, 40)  # 20 of class 1, then 20 of class 0: weights matter not
-    ring = torch.stack([cosines, (1 - cosines**2).sqrt()], dim=1)
-    labels = torch.tensor([1] * 11 + [0] * 29)
-    assert knn_accuracy(ring, labels, probe, one, 2) == 1
+    crowd = torch.tensor([0.5] * 11 + [0.501] * 500)  # 11 against 9 of equally near ones
+    bank = torch.stack([crowd.cos(), crowd.sin()], dim=1)
+    assert knn_accuracy(bank, torch.tensor([1] * 11 + [0] * 500), probe, one, 2) == 1
 
 
 def test_a_bank_smaller_than_k_votes_as_a_whole() -> None:
@@ -74,7 +70,7 @@ def test_knn_accuracy_is_of_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def best_matching(clusters: np.ndarray, labels: np.ndarray) -> float:
     """Tries every one-to-one matching; who has no partner is wrong."""
-    num_clusters, num_classes = clusters.max() + 1, labels.max() + 1
+    num_clusters, num_classes = int(clusters.max()) + 1, int(labels.max()) + 1
     targets = [*range(num_classes), *[-1] * num_clusters]
     return max(
         float((np.array(matching)[clusters] == labels).mean())
