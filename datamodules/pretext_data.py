@@ -84,8 +84,12 @@ class PretextDataModule(ImageDataModule):
         return len(self._anchors())
 
     def _anchors(self) -> TrainBatches:
+        rank, world_size = self.ranks()
+        size = self.batch_size
+        if self.drop_last:  # ranks that gather each other's rows hold equally many
+            size -= size % world_size
         return TrainBatches(
-            self.trained, self.batch_size, self.seeds, 0, *self.ranks(), drop_last=self.drop_last
+            self.trained, size, self.seeds, 0, rank, world_size, drop_last=self.drop_last
         )
 
     def train_dataloader(self) -> DataLoader:

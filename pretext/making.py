@@ -35,16 +35,17 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     context, devices = stage.context, stage.context.devices
     devices.decide(lambda: workshop.scratch.mkdir(parents=True, exist_ok=True))
     started = time.perf_counter()
-    module = _new_module(stage, parent)
-    datamodule = data_of(module, context)
     checkpoint = workshop.scratch / CHECKPOINT
     progress = Progress(stage.name, workshop.scratch / RESUME, devices)
+    first = devices.decide(progress.next_epoch)
     loggers: list[Sink] = []
-    devices.decide(lambda: loggers.extend(context.make_loggers(stage)))
+    devices.decide(lambda: loggers.extend(context.make_loggers(stage, first)))
     if not devices.decide(checkpoint.is_file):
-        _fit(stage, module, datamodule, progress, loggers)
+        module = _new_module(stage, parent)
+        _fit(stage, module, progress, loggers)
         devices.decide(lambda: _save(module, checkpoint))
-    tables = score_all(load(checkpoint, stage.type), datamodule, devices)
+    module = load(checkpoint, stage.type)
+    tables = score_all(module, data_of(module, context), devices)
     columns, features = tables["train"].columns, {p: t.features for p, t in tables.items()}
     record = _record(stage, parent, measure(tables, context), progress, started)
     ids = context.images.train.ids
@@ -98,11 +99,11 @@ def data_of(module: PretextModule, context: Context) -> PretextDataModule:
 def _fit(
     stage: Stage,
     module: PretextModule,
-    datamodule: PretextDataModule,
     progress: Progress,
     loggers: list[Sink],
 ) -> None:
     devices, context, epochs = stage.context.devices, stage.context, stage.epochs
+    datamodule = data_of(module, context)
     if epochs == 0:
         module.eval()
         with torch.no_grad():

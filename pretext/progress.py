@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from pretext.devices import Devices
@@ -27,6 +28,12 @@ class Progress(Checkpoint):  # such callbacks come after the module's own hooks
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0  # of earlier attempts as well
         self._last = self._saved = self._said = time.monotonic()
+
+    def next_epoch(self) -> int:
+        """The epoch, from 1, that training goes on with."""
+        if not self.file.is_file():
+            return 1
+        return torch.load(self.file, map_location="cpu", mmap=True, weights_only=True)["epoch"] + 2
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "history": self.history}

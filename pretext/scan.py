@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,8 @@ from datamodules.pretext_data import ViewBatch, Views
 from pretext.losses import self_label_loss
 from pretext.module import Embedding, PretextModule, count_clusters
 from pretext.scan_step import Clusterer, ScanStep
+
+log = logging.getLogger("initial_pools")
 
 
 class CleanAndStrong:
@@ -77,8 +80,15 @@ class SelfLabel(Clusterer):
         clean, strong = batch.images.chunk(2)
         with torch.no_grad():
             target = self.logits(clean)[1]
-        loss, _ = self_label_loss(target, self.logits(strong)[1], self.threshold)
+        loss, share = self_label_loss(target, self.logits(strong)[1], self.threshold)
+        self._add("confident", share * len(strong), len(strong))
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        share = self._mean("confident").item()
+        if share == 0 and self.global_rank == 0:
+            log.warning("no sample is more confident than %g: nothing was learned", self.threshold)
 
     def columns(
         self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool

@@ -84,11 +84,11 @@ def context_of(config: Any, images: Images, devices: Devices, seed: int) -> Cont
         checks=config.trainer.val_checks,
         eval_batch_size=data.eval_batch_size,
         workers=data.workers,
-        make_loggers=lambda stage: stage_loggers(stage, config.logger),
+        make_loggers=lambda stage, first: stage_loggers(stage, config.logger, first),
     )
 
 
-def stage_loggers(stage: Stage, nodes: dict[str, Any]) -> list[Sink]:
+def stage_loggers(stage: Stage, nodes: dict[str, Any], first: int) -> list[Sink]:
     """The configured loggers, with a folder beside the artifact: `logs/<model>-<fingerprint>/`."""
     artifact = stage.artifact
     folder = artifact.path.parent / "logs" / artifact.name
@@ -102,6 +102,6 @@ def stage_loggers(stage: Stage, nodes: dict[str, Any]) -> list[Sink]:
         job_type="pretext",
         axes=("epoch",),
         curves=CURVES,
-        first=0,
+        first=first,
     )
     return [build(node, info=info) for node in nodes.values()]

@@ -35,7 +35,7 @@ class Context:
         inputs: what a module is told of the data, see `PretextModule`.
         superclasses: of each class, what clusters are measured by; None: the classes themselves.
         checks: how often the monitors look at a training, evenly spaced.
-        make_loggers: the loggers of a stage that is about to be trained.
+        make_loggers: the loggers of a stage, from the epoch that its training begins with.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Context:
     checks: int = 10
     eval_batch_size: int = 500
     workers: int | None = None
-    make_loggers: Callable[[Stage], list[Sink]] = field(default=lambda stage: [])
+    make_loggers: Callable[[Stage, int], list[Sink]] = field(default=lambda stage, first: [])
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def test_damage_is_refused_where_training_is_forbidden(
     copied: Path, name: str, damage: Callable[[Path], object], told: str
 ) -> None:
     damage(copied / name)
-    finished = run_cli("pretext", *SIMCLR, "--if_missing", "error")
+    finished = run_cli("pretext", *SIMCLR, "--pretext.if_missing", "error")
     assert finished.status == 2
     assert f"{name} {told}" in finished.err
     assert finished.err.count("\n") == 1
@@ -268,7 +268,7 @@ def test_damage_is_mended(
 
 def test_a_missing_artifact_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    finished = run_cli("pretext", *SIMCLR, "--if_missing", "error")
+    finished = run_cli("pretext", *SIMCLR, "--pretext.if_missing", "error")
     assert finished.status == 2
     assert "is not there" in finished.err
     assert finished.err.count("\n") == 1
@@ -304,7 +304,7 @@ def fingerprint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     "change",
     [
         "--model.temperature 0.2", "--model.max_epochs 31", "--model.features projection",
-        "--model.bank 100", "--seed 1", "--data.imbalance 5", "--data.mean [0.5]",
+        "--model.bank 100", "--pretext.seed 1", "--data.imbalance 5", "--data.mean [0.5]",
         "--data.recipe.width 8", "--trainer.precision bf16-mixed",
     ],
 )  # fmt: skip
@@ -317,7 +317,7 @@ def test_fingerprint_changes_with(fingerprint: Callable[..., str], change: str) 
     [
         "--artifacts_dir elsewhere", "--data.workers 2", "--data.eval_batch_size 7",
         "--logger none", "--logger wandb", "--trainer.threads 2", "--trainer.val_checks 1",
-        "--if_missing error", "--trainer.timeout_hours 1", "--data.in_memory false",
+        "--pretext.if_missing error", "--trainer.timeout_hours 1", "--data.in_memory false",
     ],
 )  # fmt: skip
 def test_fingerprint_does_not_change_with(

@@ -1,0 +1,284 @@
+"""Stages as a command asks for them: announced, refused in one sentence, on several devices."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from datamodules.sources import Digits
+from tests.conftest import ROOT, run_cli, write_images
+from tests.test_artifacts import only, record_of, whole
+from tests.test_kill import SERVER, finish
+from tests.test_logs import read_back
+
+SERVER.set_forkserver_preload(["tests.test_stages", "active.job", "pretext.job"])
+SIMCLR = ("--model", "simclr", "--model.max_epochs", "2", "--logger", "none", "--artifacts_dir", "X")
+
+
+def listing(folder: Path) -> dict[str, int]:
+    """Every file and folder below, with the time of its last change."""
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*")}
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`command("--model", "vae")` runs pretext/train.py in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_cli("pretext", *arguments, "--artifacts_dir", "X")
+
+
+@pytest.fixture(scope="module")
+def simclr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished SimCLR of two epochs."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path_factory.mktemp("simclr"))
+        finished = run_cli("pretext", *SIMCLR)
+        assert finished.status == 0, finished.err
+        return Path.cwd()
+
+
+def test_a_dry_run_writes_nothing(command: Callable[..., Any], tmp_path: Path) -> None:
+    finished = command("--model", "scan", "--dry-run")
+    assert finished.status == 0, finished.err
+    stages = re.findall(r"to be trained: X/digits/(\w+)-\w{12}, (\d+) epochs, about", finished.out)
+    assert stages == [("simclr", "30"), ("scan_step", "50"), ("scan", "50")]
+    assert listing(tmp_path) == {}
+
+
+def test_what_is_there_is_found(simclr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(simclr)
+    before = listing(simclr)
+    shared = ("--logger", "none", "--artifacts_dir", "X", "--dry-run")
+    scan = run_cli("pretext", "--model", "scan", "--model.parent.parent.max_epochs", "2", *shared)
+    lines = scan.out.splitlines()
+    assert lines[0] == f"found X/digits/{only(simclr).name}"
+    assert [re.sub(r".*digits/(\w+)-.*", r"\1", line) for line in lines[1:]] == [
+        "scan_step", "scan",
+    ]  # fmt: skip
+    kmeans = run_cli("pretext", "--model", "kmeans", "--model.parent.max_epochs", "2", *shared)
+    assert kmeans.out.splitlines()[0] == lines[0]
+    assert re.fullmatch(r"to be made: X/digits/kmeans-\w{12}", kmeans.out.splitlines()[1])
+    assert listing(simclr) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--model scan --model.parent vae", ["scan is built on scan_step", "not on vae"]),
+        ("--model scan_step --model.parent vae", ["scan_step is built on", "not on vae"]),
+        ("--model kmeans --model.parent kmeanz", ["'kmeanz'", "'kmeans'", "Allowed: deepcluster"]),
+        ("--model simclr --model.parent vae", ["model.parent"]),
+        ("--model simclrr", ["'simclrr'", "'simclr'", "Allowed: deepcluster"]),
+        ("--model.temperature -1", ["temperature must be positive, not -1"]),
+        ("--model.features pooledd", ["pooled or projection", "'pooledd'"]),
+        ("--model.foo 3", ["'model.foo'", "model.temperature"]),
+        ("--model.optimizer adagrad", ["sgd, adam", "'adagrad'"]),
+        ("--model scan --model.parent.parent.bank x", ["model.parent.parent.bank"]),
+        ("--model kmeans --model.clusters 1", ["clusters must be at least 2"]),
+        ("--pretext.if_missing eror", ["train or error", "'eror'"]),
+        ("--trainer.precision half", ["bf16-mixed", "'half'"]),
+        ("--score nowhere", ["nowhere", "does not exist"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence(
+    command: Callable[..., Any], tmp_path: Path, arguments: str, words: list[str]
+) -> None:
+    finished = command(*arguments.split())
+    assert finished.status == 2
+    assert finished.err.startswith("error: ")
+    assert finished.err.count("\n") == 1
+    assert all(word in finished.err for word in words), finished.err
+    assert finished.out == ""
+    written = {name for name in listing(tmp_path) if not name.startswith("X/digits/images-")}
+    assert written <= {"X", "X/digits"}, "more than the cache of the images was written"
+
+
+def test_images_without_labels(command: Callable[..., Any], tmp_path: Path) -> None:
+    """No monitor, no metric; a dry run names the folder that the training then makes."""
+    write_images(tmp_path / "pictures", 40)
+    folder = (
+        "--model", "kmeans", "--model.clusters", "3", "--model.parent.max_epochs", "1",
+        "--model.parent.batch_size", "16", "--data", "folder", "--data.root", "pictures",
+        "--data.size", "16", "--data.recipe.width", "8", "--logger", "csv",
+    )  # fmt: skip
+    planned = command(*folder, "--dry-run")
+    assert planned.status == 0, planned.err
+    finished = command(*folder)
+    assert finished.status == 0, finished.err
+    (artifact,) = (tmp_path / "X").glob("*/kmeans-*/")
+    table = pq.read_table(artifact / "samples.parquet")
+    assert table["id"].to_pylist() == sorted(p.name for p in (tmp_path / "pictures").iterdir())
+    assert set(table["cluster"].to_pylist()) == {0, 1, 2}
+    assert not (artifact / "features_test.npy").exists()
+    assert record_of(artifact)["metrics"] == {}
+    assert str(artifact.relative_to(tmp_path)) in planned.out
+
+
+def test_wandb_has_the_curves_against_epochs(command: Callable[..., Any], tmp_path: Path) -> None:
+    """Kept offline: no server is asked."""
+    arguments = [a.replace("none", "wandb") for a in SIMCLR[:-2]]
+    finished = command(*arguments)
+    assert finished.status == 0, finished.err
+    artifact = only(tmp_path)
+    found = read_back(tmp_path / "X/digits/logs" / artifact.name)
+    assert len(found["files"]) == 1
+    assert {r.job_type for r in found["runs"]} == {"pretext"}
+    history = record_of(artifact)["history"]
+    for name in ("train/loss", "knn/acc"):
+        assert found["axis"][name] == "epoch"
+        logged = [(row["epoch"], row[name]) for row in found["history"] if name in row]
+        assert logged == [(row["epoch"], pytest.approx(row[name])) for row in history]
+        assert len(logged) == 2
+    assert "wandb sync" in finished.out
+
+
+DDP = ("--trainer", "ddp", "--trainer.devices", "2", "--trainer.accelerator", "cpu")
+KMEANS = (
+    "--model", "kmeans", "--model.parent.max_epochs", "2", "--logger", "none",
+    "--artifacts_dir", "X",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ddp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """SimCLR trained and k-means made by two processes, and what they printed."""
+    folder = tmp_path_factory.mktemp("ddp")
+    command = [sys.executable, str(ROOT / "pretext/train.py"), *KMEANS, *DDP]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_two_processes_make_one_artifact(ddp: tuple[Path, str]) -> None:
+    """1433 and 364 images in batches of 500: the ranks have 2 and 1 batches, then 1 and none."""
+    folder, out = ddp
+    simclr, kmeans = only(folder), only(folder, "kmeans")
+    assert out.count("epoch 2/2") == 1
+    assert out.splitlines()[-1] == str(kmeans.relative_to(folder))
+    assert not list(folder.glob("X/digits/.*.partial"))
+    images = Digits().open()
+    for artifact in (simclr, kmeans):
+        table, record = pq.read_table(artifact / "samples.parquet"), record_of(artifact)
+        assert record["world_size"] == 2
+        assert table["id"].to_pylist() == list(images.train.ids)
+        assert table["index"].to_pylist() == list(range(1433))
+        for part, rows in (("", 1433), ("_test", 364)):
+            features = np.load(artifact / f"features{part}.npy")
+            assert features.shape == (rows, 128)
+            assert np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+    assert len(np.unique(pq.read_table(simclr / "samples.parquet")["score"])) > 1400
+
+
+@pytest.mark.parametrize("model", ["simclr", "kmeans"])
+def test_one_process_scores_as_two(ddp: tuple[Path, str], tmp_path: Path, model: str) -> None:
+    """From the weights that two processes left: bit for bit the same scores and clusters."""
+    folder, _ = ddp
+    scored = only(folder, model)
+    for artifact in {only(folder), scored}:
+        shutil.copytree(artifact, tmp_path / "X/digits" / artifact.name)
+    partial = tmp_path / "X/digits" / f".{scored.name}.partial"
+    (tmp_path / "X/digits" / scored.name).rename(partial)
+    for file in partial.iterdir():
+        if file.name != "model.ckpt":
+            file.unlink()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path)
+        finished = run_cli("pretext", *(SIMCLR if model == "simclr" else KMEANS))
+    assert finished.status == 0, finished.err
+    assert "epoch" not in finished.out.split(scored.name, 2)[-1]
+    again = only(tmp_path, model)
+    assert record_of(again)["world_size"] == 1
+    for name in ("samples.parquet", "features.npy", "features_test.npy"):
+        assert (again / name).read_bytes() == (scored / name).read_bytes(), name
+    assert len(whole(tmp_path, model)) == 1
+
+
+def small_simclr() -> Any:
+    """In evaluation mode, because batch norm sees only a rank's own samples on CPUs."""
+    from pretext.simclr import SimCLR
+
+    torch.manual_seed(0)
+    inputs = {
+        "shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 20, "clusters": 10,
+        "width": 8, "stem": 3, "max_pool": False,
+    }  # fmt: skip
+    module = SimCLR(
+        inputs, 0, max_epochs=1, batch_size=12, optimizer="sgd", lr=0.1, weight_decay=0.0,
+        schedule="none", temperature=0.1, projection=16, crop_scale=0.5, flip=False, jitter=0.4,
+        gray=0.0, views="auto", features="pooled", bank=20,
+    )  # fmt: skip
+    return module.eval()
+
+
+def both_views() -> torch.Tensor:
+    """(2, 12, C, H, W): two views of 12 images."""
+    return torch.rand(2, 12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def loss_on_rank(folder: str, rank: int) -> None:
+    """One of two gloo processes: every other image; writes its loss and the averaged gradient."""
+    from pytorch_lightning.strategies import DDPStrategy
+
+    from datamodules.pretext_data import ViewBatch
+
+    where = f"file://{folder}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    module = small_simclr()
+    module._trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=DDPStrategy())
+    images = both_views()[:, rank::2].flatten(0, 1)
+    loss = module.loss(ViewBatch(images, torch.arange(rank, 12, 2)))
+    loss.backward()
+    gradient = torch.cat([p.grad.flatten() for p in module.parameters()])
+    torch.distributed.all_reduce(gradient)
+    torch.save((loss.detach(), gradient / 2), f"{folder}/rank{rank}.pt")
+
+
+def test_loss_and_gradient_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    from datamodules.pretext_data import ViewBatch
+
+    ranks = [SERVER.Process(target=loss_on_rank, args=(str(tmp_path), r)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    assert [finish(process) for process in ranks] == [0, 0]
+    losses, gradients = zip(*(torch.load(tmp_path / f"rank{r}.pt") for r in range(2)), strict=True)
+    module, views = small_simclr(), both_views()
+
+    def alone(images: torch.Tensor) -> torch.Tensor:
+        return module.loss(ViewBatch(images.flatten(0, 1), torch.arange(images.shape[1])))
+
+    expected = alone(views)
+    expected.backward()
+    gradient = torch.cat([p.grad.flatten() for p in module.parameters()])
+    assert sum(losses) / 2 == pytest.approx(expected.item(), abs=1e-5)
+    assert torch.equal(gradients[0], gradients[1])
+    assert gradient.abs().max() > 1e-2
+    assert torch.allclose(gradients[0], gradient, atol=1e-5)
+    halves = (alone(views[:, 0::2]) + alone(views[:, 1::2])).item() / 2
+    assert abs(halves - expected.item()) > 0.1, "negatives of the other rank would not be missed"
+
+
+def test_the_help_of_both_programs_needs_no_torch() -> None:
+    """Help and wrong names are answered at once."""
+    code = (
+        "import sys; sys.path.insert(0, {!r}); from tests.conftest import run_cli\n"
+        "from conf.launch import Program, launch\n"
+        "sys.argv = ['train.py', '--model', 'simclrr']\n"
+        "try: launch(Program('pretext', 'pretext.job:run', check='pretext.job:check'))\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)\n"
+    ).format(str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.stdout.strip() == "2 False"
