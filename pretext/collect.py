@@ -45,7 +45,7 @@ class Collect(pl.Callback):
 
 def gather_rows(module: pl.LightningModule, rows: Tensor) -> Tensor:
     """Rows of all ranks, one after another; ranks may hold different numbers of them."""
-    if module.trainer.world_size == 1:
+    if module._trainer is None or module.trainer.world_size == 1:
         return rows
     sizes = module.all_gather(torch.tensor(len(rows), device=rows.device))
     assert isinstance(sizes, Tensor)

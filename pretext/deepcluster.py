@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
+from datamodules.errors import UserError
 from datamodules.pretext_data import PretextDataModule, ViewBatch, Views
 from datamodules.views import CropFlipViews
 from pretext.collect import gather_rows
@@ -110,9 +111,12 @@ class DeepCluster(PretextModule):
         self.eval()
         features = self._embed_all(datamodule)
         self.train(training)
+        if not np.isfinite(features).all():
+            raise UserError("training diverged; a smaller --model.lr may help")
         state = self.stream("clusters", epoch) % 2**32
         found = self._find(features, state) if self.global_rank == 0 else None
-        found = self.trainer.strategy.broadcast(found)
+        if self._trainer is not None:  # there is none where nothing is trained
+            found = self.trainer.strategy.broadcast(found)
         assert found is not None
         for name, value in found.items():
             getattr(self, name).copy_(torch.from_numpy(value))

@@ -67,6 +67,8 @@ class SimCLR(PretextModule):
             raise ValueError(f"features must be pooled or projection, not {features!r}")
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
+        if bank < 2:
+            raise ValueError(f"bank must be at least 2, not {bank}")
         self.backbone = self.make_backbone()
         width = self.backbone.out_features
         # Without batch norm, as in the SCAN repository, whose recipe this is.

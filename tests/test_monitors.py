@@ -45,9 +45,10 @@ def test_nearer_neighbors_weigh_more() -> None:
     angles = torch.tensor([0.1, 1.0, 1.0])
     bank = torch.stack([angles.cos(), angles.sin()], dim=1)
     assert knn_accuracy(bank, torch.tensor([1, 0, 0]), probe, one, 2) == 1
-    crowd = torch.tensor([0.5] * 11 + [0.501] * 500)  # 11 against 9 of equally near ones
-    bank = torch.stack([crowd.cos(), crowd.sin()], dim=1)
-    assert knn_accuracy(bank, torch.tensor([1] * 11 + [0] * 500), probe, one, 2) == 1
+    cosines = torch.tensor([0.905] * 9 + [0.9] * 10 + [0.899] + [0.898] * 500)
+    bank = torch.stack([cosines, (1 - cosines**2).sqrt()], dim=1)
+    labels = torch.tensor([1] * 9 + [0] * 10 + [1] + [0] * 500)  # 19 or 21 votes would say 0
+    assert knn_accuracy(bank, labels, probe, one, 2) == 1
 
 
 def test_a_bank_smaller_than_k_votes_as_a_whole() -> None:

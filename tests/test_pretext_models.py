@@ -586,3 +586,23 @@ def test_deepcluster_with_more_clusters_than_there_are_groups(train: Train, tmp_
     assert all(len(set(clusters[i::3].tolist())) == 1 for i in range(3))
     assert all(np.isfinite(row["train/loss"]) for row in artifact.record["history"])
     assert module_of(artifact).weight.isfinite().all()  # type: ignore[operator,union-attr]
+
+
+@pytest.mark.parametrize("bank", ["-5", "0", "1"])
+def test_a_bank_needs_two_images(bank: str, tmp_path: Path) -> None:
+    finished = command("simclr", tmp_path / "a", "--model.bank", bank, epochs=0)
+    assert finished.status == 2
+    assert "bank must be at least 2" in finished.err
+
+
+def test_deepcluster_without_training(tmp_path: Path) -> None:
+    assert command("deepcluster", tmp_path / "a", epochs=0).status == 0
+
+
+def test_deepcluster_that_diverges_last(tmp_path: Path, loose: Path) -> None:
+    finished = command(
+        "deepcluster", tmp_path / "a", "--data", "folder", "--data.root", str(loose),
+        "--data.size", "16", "--model.lr", "1e25", epochs=1,
+    )  # fmt: skip
+    assert finished.status == 2
+    assert "training diverged" in finished.err

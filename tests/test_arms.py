@@ -1,0 +1,332 @@
+"""Arms: from nothing to the first row with every init, and what a run says of its initial pool."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections import Counter
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from datamodules.sources import Digits
+from tests.conftest import only_run, rows_of, run_cli, selected_of, write_images
+from tests.test_kill import SERVER, finish, kill_after
+
+SERVER.set_forkserver_preload(["tests.test_arms", "active.job", "pretext.making", "pretext.simclr"])
+SHORT = ("--cycles", "0", "--trainer.max_epochs", "1", "--logger", "csv")
+TRAIN = Digits().open().train
+LABELS = TRAIN.labels
+# Each init with the settings that make its models small, and the model whose artifact it reads.
+INITS: dict[str, tuple[str, str]] = {
+    "random": ("", ""),
+    "balanced": ("", ""),
+    "pixel_floor": ("", ""),
+    "simclr": ("--init.model.max_epochs 2", "simclr"),
+    "vae": ("--init.model.max_epochs 2", "vae"),
+    "rotation": ("--init.model.max_epochs 1", "rotation"),
+    "inpainting": ("--init.model.max_epochs 1", "inpainting"),
+    "kmeans": ("--init.model.parent.max_epochs 2", "kmeans"),
+    "scan": (
+        "--init.model.max_epochs 1 --init.model.parent.max_epochs 1 "
+        "--init.model.parent.parent.max_epochs 2",
+        "scan",
+    ),
+    "deepcluster": ("--init.model.max_epochs 1", "deepcluster"),
+    "typiclust": ("--init.model.max_epochs 2", "simclr"),
+    "kcenter": ("--init.model.max_epochs 2", "simclr"),
+    "probcover": ("--init.model.max_epochs 2", "simclr"),
+    "maxherding": ("--init.model.max_epochs 2", "simclr"),
+    "shuffled": ("--init.model.max_epochs 2", "vae"),
+    "histogram": ("--init.of.model.max_epochs 2", "vae"),
+}
+SCORED = ("simclr", "vae", "rotation", "inpainting")
+
+
+def run(folder: Path, *arguments: str) -> Any:
+    """active/run.py in a folder."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        return run_cli("active", *arguments)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose artifacts all inits share, with a run from a random pool."""
+    folder = tmp_path_factory.mktemp("shared")
+    assert run(folder, *SHORT, "--init", "random").status == 0
+    return folder
+
+
+def folder_of(shared: Path, init: str) -> Path:
+    """The run of an init, made where it is not there yet."""
+    settings = INITS[init][0].split()
+    finished = run(shared, *SHORT, "--init", init, *settings)
+    assert finished.status == 0, finished.err
+    words = [f"{k.removeprefix('--init.').replace('.', '_')}{v}"
+             for k, v in zip(settings[::2], settings[1::2], strict=True)]  # fmt: skip
+    (found,) = (shared / "runs/single/digits").glob(f"{init}*/random/resnet18-max_epochs1/seed0")
+    name = found.relative_to(shared / "runs/single/digits").parts[0]
+    assert name.split("-")[0] == init
+    assert sorted(name.split("-")[1:]) == sorted(words)
+    return found
+
+
+def artifact_of(shared: Path, init: str) -> Path | None:
+    """The artifact that the init reads: that of the last stage that its settings ask for."""
+    model = INITS[init][1]
+    found = [f.parent for f in (shared / "artifacts/digits").glob(f"{model}-*/record.json")]
+    return found[0] if len(found) == 1 else None
+
+
+def entropy(counts: list[int]) -> float:
+    total = sum(counts)
+    return -sum(n / total * log(n / total) for n in counts if n)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_from_nothing_to_a_described_pool(shared: Path, init: str) -> None:
+    folder = folder_of(shared, init)
+    assert [row["pool/labeled"] for row in rows_of(folder)] == [20]
+    (pool,) = selected_of(folder)
+    validation = pq.read_table(folder / "validation.parquet")["index"].to_pylist()
+    assert len(set(pool)) == 20
+    assert not set(pool) & set(validation)
+    described = json.loads((folder / "cycle_0/pool.json").read_text())
+    (by_chance,) = selected_of(folder_of(shared, "random"))
+    counts = Counter(int(LABELS[i]) for i in pool)
+    assert described["size"] == 20
+    assert described["overlap_random"] == sum(i in by_chance for i in pool)
+    assert described["overlap_expected"] == pytest.approx(400 / 1290)
+    assert described["class_counts"] == [counts[c] for c in range(10)]
+    assert described["class_entropy"] == pytest.approx(entropy(list(counts.values())))
+    sheet = np.asarray(Image.open(folder / "cycle_0/contact_sheet.png"))
+    assert sheet.shape == (3 * 50, 8 * 50, 3)  # 20 images of 8 pixels, each 6 wide, and a border
+    for place, index in enumerate(pool):
+        row, column = divmod(place, 8)
+        shown = sheet[row * 50 + 1 : row * 50 + 49, column * 50 + 1 : column * 50 + 49]
+        image = TRAIN.decoder(np.array([index]))[0, 0]
+        enlarged = np.kron(image, np.ones((6, 6), np.uint8))
+        assert all(np.array_equal(shown[:, :, channel], enlarged) for channel in range(3))
+    assert (sheet[100:, 200:] == 255).all()
+    artifact, scores = artifact_of(shared, init), None
+    assert (artifact is not None) == bool(INITS[init][1])
+    selected = pq.read_table(folder / "cycle_0/selected.parquet")["score"].to_numpy()
+    if artifact is not None:
+        table = pq.read_table(artifact / "samples.parquet")
+        scores = table["score"].to_numpy() if "score" in table.column_names else None
+    if scores is None:
+        assert np.isnan(selected).all()
+        assert "score_mean" not in described
+    else:
+        assert np.array_equal(selected, scores[pool].astype(float))
+        assert described["score_mean"] == pytest.approx(sum(scores[i] for i in pool) / 20, rel=1e-5)
+        assert described["score_mean_all"] == pytest.approx(float(np.mean(scores)), rel=1e-5)
+    if init in SCORED:
+        left = sorted(set(range(1433)) - set(validation), key=lambda i: -scores[i])
+        assert pool == left[:20]
+    if init == "shuffled":
+        assert described["score_mean"] < np.sort(scores)[-20:].mean()
+
+
+def test_histogram_has_the_classes_of_the_vaes_pool(shared: Path) -> None:
+    pools = [selected_of(folder_of(shared, init))[0] for init in ("vae", "histogram")]
+    assert [LABELS[i] for i in pools[0]] == [LABELS[i] for i in pools[1]]
+    assert pools[0] != pools[1]
+
+
+def test_an_unread_artifact_is_not_asked_for(shared: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, *SHORT, "--init", "pixel_floor").status == 0
+    assert {p.name[:6] for p in (tmp_path / "artifacts/digits").iterdir()} == {"images"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--init simclr --pretext.if_missing error", ["is not there", "forbids", "train.py"]),
+        ("--init simclr --init.model kmeans", ["needs scores", "KMeans leaves clusters"]),
+        ("--init kmeans --init.model simclr", ["needs clusters", "SimCLR leaves scores"]),
+        ("--init histogram --init.of.model scan", ["needs scores", "SelfLabel leaves clusters"]),
+        ("--init simclr --init.model.temperature 0", ["temperature must be positive"]),
+        ("--init simclr --init.model vaee", ["'vaee'", "'vae'"]),
+        ("--init simclr --init.model.lrr 1", ["'init.model.lrr'", "'init.model.lr'"]),
+        ("--init simclr --init.order hard", ["hardest", "'hard'"]),
+        ("--init simclr --pretext.seed x", ["pretext.seed", "'x'"]),
+        ("--init simclr --pretext.if_missing no", ["pretext.if_missing", "train, error", "'no'"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: str, words: list[str]) -> None:
+    finished = run(tmp_path, *SHORT, *arguments.split())
+    assert finished.status == 2
+    assert finished.err.startswith("error: ")
+    assert finished.err.count("\n") == 1
+    assert all(word in finished.err for word in words), finished.err
+    assert not list(tmp_path.rglob("model.ckpt"))
+    assert not list(tmp_path.rglob(".*.partial"))
+    assert not list(tmp_path.rglob("cycles.jsonl"))
+
+
+def planned(shared: Path, *arguments: str) -> tuple[str, str]:
+    """The init's part of the run's folder, and the artifact, of a dry run."""
+    finished = run(shared, *SHORT, "--init", "simclr", *arguments, "--dry-run")
+    assert finished.status == 0, finished.err
+    lines = finished.out.splitlines()
+    artifact = lines[1].split("artifacts/digits/")[1].split(",")[0]
+    return lines[0].split("/")[3], artifact
+
+
+def test_the_pretext_seed_is_in_the_artifact_and_the_name(shared: Path) -> None:
+    folder, artifact = planned(shared)
+    assert folder == "simclr"
+    assert planned(shared, "--seed", "1") == (folder, artifact)
+    one = planned(shared, "--pretext.seed", "1")
+    assert one[0] == "simclr-pretext1"
+    assert one[1] != artifact
+    tied = planned(shared, "--pretext.seed", "run", "--seed", "1")
+    assert tied == ("simclr-pretextrun", one[1])
+
+
+@pytest.mark.parametrize("file", ["samples.parquet", "features.npy", "model.ckpt"])
+def test_a_damaged_artifact_is_refused_or_mended(shared: Path, tmp_path: Path, file: str) -> None:
+    reference = folder_of(shared, "simclr")
+    found = artifact_of(shared, "simclr")
+    assert found is not None
+    copied = tmp_path / found.relative_to(shared)
+    shutil.copytree(found, copied)
+    data = bytearray((copied / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copied / file).write_bytes(data)
+    arguments = (*SHORT, "--init", "simclr", *INITS["simclr"][0].split())
+    refused = run(tmp_path, *arguments, "--pretext.if_missing", "error")
+    assert refused.status == 2
+    assert f"{file} is damaged" in refused.err
+    assert refused.err.count("\n") == 1
+    if file == "samples.parquet":
+        mended = run(tmp_path, *arguments)
+        assert mended.status == 0, mended.err
+        assert f"{file} is damaged" in mended.out + mended.err
+        assert (copied / file).read_bytes() == (found / file).read_bytes()
+        assert selected_of(only_run(tmp_path)) == selected_of(reference)
+
+
+def test_a_finished_run_needs_its_artifact_no_more(shared: Path, tmp_path: Path) -> None:
+    reference = folder_of(shared, "simclr")
+    shutil.copytree(shared / "runs", tmp_path / "runs")
+    arguments = (*SHORT, "--init", "simclr", *INITS["simclr"][0].split())
+    finished = run(tmp_path, *arguments, "--pretext.if_missing", "error")
+    assert finished.status == 0, finished.err
+    assert "is finished" in finished.out
+    assert not list(tmp_path.glob("artifacts/*/simclr-*"))
+    assert rows_of(tmp_path / reference.relative_to(shared)) == rows_of(reference)
+
+
+COMMAND = ("--init", "simclr", "--init.model.max_epochs", "2", "--cycles", "1", "--query", "margin",
+           "--trainer.max_epochs", "2", "--logger", "csv")  # fmt: skip
+
+
+def dying(folder: str, place: str = "", count: int = 0) -> None:
+    """The run in a process of its own, killed in training its pretext model or its classifier."""
+    from active.classifier import Classifier
+    from pretext import progress
+    from pretext.simclr import SimCLR
+
+    os.chdir(folder)
+    progress.SAVE_EVERY = 0
+    kinds: dict[str, Any] = {"pretext": SimCLR, "classifier": Classifier}
+    if place:
+        step = kill_after(kinds[place].training_step, count, True)
+        kinds[place].training_step = lambda self, batch: step(self, batch)
+    assert run_cli("active", *COMMAND).status == 0
+
+
+def test_killed_and_started_again(tmp_path: Path) -> None:
+    """In the second epoch of the pretext model, then in the second cycle."""
+    for name in ("undisturbed", "killed"):
+        (tmp_path / name).mkdir()
+    processes = []
+    for name, *arguments in (
+        ("undisturbed",), ("killed", "pretext", 7), ("killed", "classifier", 5), ("killed",),
+    ):  # fmt: skip
+        process = SERVER.Process(target=dying, args=(str(tmp_path / name), *arguments))
+        process.start()
+        processes.append(finish(process))
+    assert processes == [0, -signal.SIGKILL, -signal.SIGKILL, 0]
+    undisturbed, killed = (only_run(tmp_path / name) for name in ("undisturbed", "killed"))
+    assert rows_of(killed) == rows_of(undisturbed)
+    assert len(rows_of(killed)) == 2
+    assert selected_of(killed) == selected_of(undisturbed)
+    assert (killed / "curves.csv").read_text() == (undisturbed / "curves.csv").read_text()
+    for name in ("pool.json", "contact_sheet.png"):
+        assert (killed / "cycle_0" / name).read_bytes() == (
+            undisturbed / "cycle_0" / name
+        ).read_bytes()
+
+
+def test_min_steps_lengthens_short_cycles_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20, 40 and 60 labels in batches of 8 are 3, 5 and 8 steps an epoch."""
+    from active.classifier import Classifier
+
+    steps = 0
+    training_step = Classifier.training_step
+
+    def counted(self: Classifier, batch: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return training_step(self, batch)
+
+    monkeypatch.setattr(Classifier, "training_step", counted)
+    finished = run(
+        tmp_path, "--cycles", "2", "--trainer.max_epochs", "2", "--logger", "csv",
+        "--learner.batch_size", "8", "--learner.min_steps", "13",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    lines = (only_run(tmp_path) / "curves.csv").read_text().splitlines()[1:]
+    epochs = Counter(line.split(",")[0] for line in lines)
+    assert epochs == {"0": 5, "1": 3, "2": 2}  # 15, 15 and 16 steps
+    assert steps == 5 * 3 + 3 * 5 + 2 * 8
+    assert [line.split(",")[1] for line in lines] == [str(e) for e in range(1, 11)]
+    assert "min_steps13" in only_run(tmp_path).parts[-2]
+
+
+def test_files_to_label_first_without_labels(tmp_path: Path) -> None:
+    """The hardest by the artifact's scores, hardest first."""
+    write_images(tmp_path / "pictures", 30)
+    finished = run(
+        tmp_path, "--data", "folder", "--data.root", "pictures", "--data.size", "16",
+        "--data.recipe.width", "8", "--init", "vae", "--init.model.max_epochs", "1",
+        "--init_budget", "6", "--logger", "csv",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    (file,) = tmp_path.glob("artifacts/folder/vae-*/samples.parquet")
+    table = pq.read_table(file)
+    scores = dict(zip(table["id"].to_pylist(), table["score"].to_pylist(), strict=True))
+    lines = (only_run(tmp_path) / "label_first.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[1].strip('"') for line in lines] == sorted(
+        scores, key=lambda name: -scores[name]
+    )[:6]
+
+
+def test_classifier_and_simclr_share_one_backbone() -> None:
+    from active.classifier import Classifier
+    from pretext.simclr import SimCLR
+    from tests.test_stages import small_simclr
+
+    classifier = Classifier(num_classes=10, channels=1, width=8, stem=3, max_pool=False)
+    simclr: SimCLR = small_simclr()
+    assert type(classifier.backbone) is type(simclr.backbone)
+    shapes = [
+        {name: tuple(value.shape) for name, value in module.backbone.state_dict().items()}
+        for module in (classifier, simclr)
+    ]
+    assert shapes[0] == shapes[1]
+    assert len(shapes[0]) > 100
+    simclr.backbone.load_state_dict(classifier.backbone.state_dict())
