@@ -12,7 +12,7 @@ from datamodules.images import Images
 from datamodules.initial import Candidates, Init
 from datamodules.pools import Pools
 from pretext.artifacts import Artifact
-from pretext.stages import model_type
+from pretext.request import model_type
 
 
 @dataclass(frozen=True)

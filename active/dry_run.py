@@ -10,7 +10,7 @@ from active.plan import measure
 from active.prepare import Setup
 from pretext.console import log_to_terminal
 from pretext.devices import Devices, hardware
-from pretext.stages import Stage, survey
+from pretext.request import Stage
 from pretext.timing import duration
 
 
@@ -19,7 +19,8 @@ def dry_run(ready: Setup, devices: Devices, stage: Stage | None, folder: Path) -
     print(folder)
     log_to_terminal()
     if stage is not None:
-        from pretext.announce import announce  # its libraries only where a model is needed
+        from pretext.announce import announce  # their libraries only where a model is needed
+        from pretext.stages import survey
 
         announce(*survey(stage))
     if stage is None or stage.artifact.exists:

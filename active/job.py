@@ -26,8 +26,8 @@ from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
 from pretext.loggers import RunInfo, Sink
+from pretext.request import Stage, stage_of
 from pretext.setup import context_of, devices_of
-from pretext.stages import Stage, ensure, stage_of, survey
 
 log = logging.getLogger("initial_pools")
 CURVES = ("train/loss", "val/acc")
@@ -155,7 +155,8 @@ def _artifact(job: Job, ready: Setup) -> Artifact | None:
     stage = _stage(job, ready)
     if stage is None:
         return None
-    from pretext.announce import announce  # its libraries only where a model is needed
+    from pretext.announce import announce  # their libraries only where a model is needed
+    from pretext.stages import ensure, survey
 
     devices = stage.context.devices
     devices.start()

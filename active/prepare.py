@@ -24,8 +24,8 @@ from datamodules.pools import Pools, check_budgets, draw_validation, resolve_cou
 from datamodules.seeds import Seeds
 from pretext.artifacts import Artifact
 from pretext.devices import PRECISIONS
+from pretext.request import IF_MISSING, check_model
 from pretext.setup import images_of, inputs_of
-from pretext.stages import IF_MISSING, check_model
 
 CHOICES = {
     "learner.dropout": ("auto", "on", "off"),

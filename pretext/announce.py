@@ -9,7 +9,7 @@ import torch
 
 from pretext.artifacts import Artifact
 from pretext.making import data_of
-from pretext.stages import Stage
+from pretext.request import Stage
 from pretext.timing import best_seconds, duration
 
 log = logging.getLogger("initial_pools")

@@ -9,9 +9,10 @@ from conf.schema import PretextConfig
 from datamodules.errors import UserError
 from pretext.announce import announce
 from pretext.console import log_to_terminal
+from pretext.request import Stage, check_model, stage_of
 from pretext.score import score_folder
 from pretext.setup import context_of, devices_of, images_of, inputs_of
-from pretext.stages import Stage, check_model, ensure, stage_of, survey
+from pretext.stages import ensure, survey
 
 
 def check(job: Job) -> None:

@@ -23,7 +23,7 @@ from pretext.loggers import Sink
 from pretext.module import PretextModule
 from pretext.monitors import clustering_metrics, knn_accuracy, merged
 from pretext.progress import Progress
-from pretext.stages import Context, Stage
+from pretext.request import Context, Stage
 
 log = logging.getLogger("initial_pools")
 RESUME = "last.ckpt"

@@ -17,7 +17,7 @@ from datamodules.pretext_data import PretextDataModule
 from datamodules.seeds import Seeds
 from pretext.artifacts import CHECKPOINT, Artifact
 from pretext.making import load, predict
-from pretext.stages import Context, Stage
+from pretext.request import Context, Stage
 
 
 def open_folder(folder: Path, shape: tuple[int, int, int]) -> Part:

@@ -15,7 +15,7 @@ from datamodules.images import Images, load_images
 from datamodules.sources import Imbalanced, Source
 from pretext.devices import Devices
 from pretext.loggers import RunInfo, Sink
-from pretext.stages import IF_MISSING, Context, Stage
+from pretext.request import IF_MISSING, Context, Stage
 
 CURVES = ("train/loss", "val/loss", "knn/acc", "cluster/acc", "cluster/nmi", "cluster/ari")
 DEFAULT_CLUSTERS = 10  # where there are no classes to take the number from

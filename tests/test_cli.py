@@ -17,7 +17,7 @@ from conf.cli import expand, parse
 from conf.compose import build, compose_config, composer, groups, groups_of, plain
 from conf.help import help_text
 from datamodules.errors import UserError
-from pretext.stages import check_model
+from pretext.request import check_model
 from tests.conftest import ROOT, TINY, only_run, rows_of
 
 Cli = Callable[..., object]

@@ -26,10 +26,10 @@ from pretext.devices import Devices
 from pretext.inpainting import Inpainting, square_masks
 from pretext.making import data_of, load, score_all
 from pretext.module import PretextModule
+from pretext.request import Context, model_type
 from pretext.rotation import Rotation
 from pretext.scan_step import ScanStep
 from pretext.simclr import SimCLR
-from pretext.stages import Context, model_type
 from pretext.vae import VAE
 from tests.conftest import Finished, run_cli, write_images
 
