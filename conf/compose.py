@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -18,6 +19,10 @@ from conf.schema import register
 from datamodules.errors import UserError
 
 ROOT = Path(__file__).parent
+WORDS: dict[Any, str] = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text",
+    type(None): "null",
+}  # fmt: skip
 register()
 OmegaConf.register_new_resolver("stem_for", lambda size: 7 if size > 64 else 3, replace=True)
 
@@ -109,12 +114,32 @@ def typed(config: DictConfig) -> Any:
 def build(node: dict[str, Any], **extra: Any) -> Any:
     """The object that a node's `_target_` names; the only place that instantiates.
 
-    A constructor's ValueError, its way to refuse an argument, becomes the user's sentence.
+    A setting of another type than its argument, and a constructor's ValueError, its way to refuse
+    an argument, become the user's sentence.
     """
-    from hydra.utils import instantiate
+    from hydra.utils import get_object, instantiate
 
+    name = node["_target_"].rsplit(".", 1)[-1]
+    _check_types(name, get_object(node["_target_"]), node)
     factory = instantiate(node, _partial_=True)
     try:
         return factory(**extra)
     except ValueError as error:
-        raise UserError(f"{node['_target_'].rsplit('.', 1)[-1]}: {error}") from error
+        raise UserError(f"{name}: {error}") from error
+
+
+def _check_types(name: str, target: Any, node: dict[str, Any]) -> None:
+    """Hydra itself does not check what sits under a `_target_`."""
+    signature = inspect.getattr_static(target, "__init__") if inspect.isclass(target) else target
+    hints = get_type_hints(signature)
+    for key, value in node.items():
+        allowed = set(get_args(hints.get(key)) or (hints.get(key),))
+        if allowed <= WORDS.keys() and not any(_is_a(value, kind) for kind in allowed):
+            words = " or ".join(sorted(WORDS[kind] for kind in allowed))
+            raise UserError(f"{name}: {key} must be {words}, not {value!r}")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)

@@ -228,7 +228,7 @@ def test_a_finished_run_needs_its_artifact_no_more(shared: Path, tmp_path: Path)
 
 
 COMMAND = ("--init", "simclr", "--init.model.max_epochs", "2", "--cycles", "1", "--query", "margin",
-           "--trainer.max_epochs", "2", "--logger", "csv")  # fmt: skip
+           "--trainer.max_epochs", "2", "--data.recipe.width", "4", "--logger", "csv")  # fmt: skip
 
 
 def dying(folder: str, place: str = "", count: int = 0) -> None:

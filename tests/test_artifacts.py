@@ -21,7 +21,8 @@ SERVER.set_forkserver_preload(
     ["tests.test_artifacts", "active.job", "pretext.job", "pretext.simclr"]
 )
 SIMCLR = (
-    "--model", "simclr", "--model.max_epochs", "3", "--logger", "none", "--artifacts_dir", "X",
+    "--model", "simclr", "--model.max_epochs", "3", "--data.recipe.width", "4", "--logger", "none",
+    "--artifacts_dir", "X",
 )  # fmt: skip
 FILES = ("model.ckpt", "samples.parquet", "features.npy", "features_test.npy")
 

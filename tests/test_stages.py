@@ -52,10 +52,13 @@ def simclr(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_dry_run_writes_nothing(command: Callable[..., Any], tmp_path: Path) -> None:
-    finished = command("--model", "scan", "--dry-run")
+    epochs = ("--model.max_epochs", "5", "--model.parent.max_epochs", "4")
+    finished = command(
+        "--model", "scan", *epochs, "--model.parent.parent.max_epochs", "3", "--dry-run"
+    )
     assert finished.status == 0, finished.err
     stages = re.findall(r"to be trained: X/digits/(\w+)-\w{12}, (\d+) epochs, about", finished.out)
-    assert stages == [("simclr", "30"), ("scan_step", "50"), ("scan", "50")]
+    assert stages == [("simclr", "3"), ("scan_step", "4"), ("scan", "5")]
     assert listing(tmp_path) == {}
 
 
@@ -87,7 +90,7 @@ def test_what_is_there_is_found(simclr: Path, monkeypatch: pytest.MonkeyPatch) -
         ("--model.features pooledd", ["pooled or projection", "'pooledd'"]),
         ("--model.foo 3", ["'model.foo'", "model.temperature"]),
         ("--model.optimizer adagrad", ["sgd, adam", "'adagrad'"]),
-        ("--model scan --model.parent.parent.bank x", ["model.parent.parent.bank"]),
+        ("--model scan --model.parent.parent.bank x", ["SimCLR: bank", "a whole number", "'x'"]),
         ("--model kmeans --model.clusters 1", ["clusters must be at least 2"]),
         ("--pretext.if_missing eror", ["train or error", "'eror'"]),
         ("--trainer.precision half", ["bf16-mixed", "'half'"]),
