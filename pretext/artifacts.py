@@ -56,8 +56,11 @@ class Artifact:
     @cached_property
     def record(self) -> dict[str, Any]:
         try:
-            return json.loads((self.path / RECORD).read_text())
-        except ValueError as error:
+            record = json.loads((self.path / RECORD).read_text())
+            if not set(record["sha256"]) >= {CHECKPOINT, SAMPLES, FEATURES["train"]}:
+                raise ValueError("not all files are listed")
+            return record
+        except (ValueError, KeyError, TypeError) as error:
             raise DamagedArtifact(f"{self.path / RECORD} cannot be read") from error
 
     def verify(self) -> None:

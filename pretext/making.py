@@ -40,10 +40,12 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     first = devices.decide(progress.next_epoch)
     loggers: list[Sink] = []
     devices.decide(lambda: loggers.extend(context.make_loggers(stage, first)))
-    if not devices.decide(checkpoint.is_file):
+    if devices.decide(checkpoint.is_file):
+        progress.load_state_dict(_progress_of(checkpoint))
+    else:
         module = _new_module(stage, parent)
         _fit(stage, module, progress, loggers)
-        devices.decide(lambda: _save(module, checkpoint))
+        devices.decide(lambda: _save(module, checkpoint, progress))
     module = load(checkpoint, stage.type)
     tables = score_all(module, data_of(module, context), devices)
     columns, features = tables["train"].columns, {p: t.features for p, t in tables.items()}
@@ -121,9 +123,13 @@ def _fit(
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
 
 
-def _save(module: PretextModule, checkpoint: Path) -> None:
+def _progress_of(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["progress"]
+
+
+def _save(module: PretextModule, checkpoint: Path, progress: Progress) -> None:
     scratch = checkpoint.with_name(f".{checkpoint.name}")
-    module.save(scratch)
+    module.save(scratch, progress=progress.state_dict())
     load(scratch, type(module))  # read back before it counts
     scratch.rename(checkpoint)
 

@@ -228,12 +228,13 @@ class PretextModule(pl.LightningModule):
             columns = self.columns(batch.images, batch.indices, embedding, seen)
         return Scored(batch.indices, columns, embedding.features)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, **more: Any) -> None:
         """A checkpoint that `load_from_checkpoint(path, weights_only=True)` reads."""
         checkpoint = {
             "pytorch-lightning_version": pl.__version__,
             "hyper_parameters": dict(self.hparams),
             "state_dict": self.state_dict(),
+            **more,
         }
         torch.save(checkpoint, path)
 

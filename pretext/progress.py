@@ -54,7 +54,8 @@ class Progress(Checkpoint):  # such callbacks come after the module's own hooks
         self.history.append(metrics)
         self._say(trainer, metrics, now)
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if self.devices.decide(lambda: last or now - self._saved >= SAVE_EVERY):
+        # Not after the last: a fit that goes on from there never calls `finish`.
+        if self.devices.decide(lambda: not last and now - self._saved >= SAVE_EVERY):
             scratch = self.file.with_name(f".{self.file.name}")
             trainer.save_checkpoint(scratch)
             self.devices.decide(lambda: os.replace(scratch, self.file))

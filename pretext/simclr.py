@@ -117,7 +117,7 @@ class SimCLR(PretextModule):
         fixed = self._fixed(images, indices, self.stream("views"))
         everything = torch.cat([images[None], fixed]).flatten(0, 1)
         projections = self.project(self.backbone(self.standardize(everything)))
-        z, *views = projections.view(len(fixed) + 1, len(images), -1)
+        z, *views = projections.view(len(fixed) + 1, len(images), projections.shape[1])
         own = torch.searchsorted(self.members, indices).clamp_max(len(self.members) - 1)
         own = torch.where((self.members[own] == indices) & seen, own, -1)
         score, alignment, density = bank_score(
