@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +13,12 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassCo
 
 from datamodules.datamodule import Batch
 from pretext.backbone import ResNet18
+from pretext.trainable import OPTIMIZERS, Trainable, check_optimization
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+NESTEROV: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    **OPTIMIZERS,
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
-    "adam": torch.optim.Adam,
 }
-SCHEDULES = ("cosine", "none")
 DROPOUT = 0.5
 CALIBRATION_BINS = 15
 
@@ -33,7 +31,7 @@ class Outputs(NamedTuple):
     features: Tensor  # (N, P), the projector's output
 
 
-class Classifier(pl.LightningModule):
+class Classifier(Trainable):
     """ResNet-18, dropout, projector, linear head: the study's classifier.
 
     Projector and head run in float32, outside autocast: bf16 logits tie and depend on the batch
@@ -46,6 +44,8 @@ class Classifier(pl.LightningModule):
         schedule: `cosine` to 0 over the epochs, stepped each epoch, or `none`.
         weight_decay: coupled (L2), on all parameters.
     """
+
+    makers = NESTEROV
 
     def __init__(
         self,
@@ -62,13 +62,8 @@ class Classifier(pl.LightningModule):
         schedule: str = "cosine",
     ):
         super().__init__()
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer!r}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
-        if lr <= 0:
-            raise ValueError(f"lr must be positive, not {lr}")
         self.save_hyperparameters()
+        check_optimization(self.hparams)
         self.backbone = ResNet18(channels, width, stem, max_pool)
         features = self.backbone.out_features
         self.dropout = nn.Dropout(DROPOUT) if dropout else nn.Identity()
@@ -79,7 +74,6 @@ class Classifier(pl.LightningModule):
         self.confusion = MulticlassConfusionMatrix(num_classes)
         self.calibration = MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS)
         self.test_metrics: dict[str, Any] = {}
-        self._sums: dict[str, Tensor] = {}  # by stage: (sum of a value, number of samples)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) -> projector's output (N, P) and logits (N, classes), both float32."""
@@ -87,19 +81,6 @@ class Classifier(pl.LightningModule):
         with torch.autocast(pooled.device.type, enabled=False):
             features = self.projector(self.dropout(pooled.float()))
             return features, self.head(features)
-
-    def _add(self, stage: str, value: Tensor, count: int) -> None:
-        """Adds to a stage's sums, which stay on the device until its epoch ends."""
-        if stage not in self._sums:
-            self._sums[stage] = torch.zeros(2, device=self.device)
-        self._sums[stage] += torch.stack([value, value.new_full((), count)])
-
-    def _mean(self, stage: str) -> Tensor:
-        """The mean over all samples of all ranks; starts the stage anew."""
-        total = self.all_gather(self._sums.pop(stage))
-        assert isinstance(total, Tensor)
-        value, count = total.reshape(-1, 2).sum(dim=0)
-        return value / count
 
     def training_step(self, batch: Batch) -> Tensor:
         assert batch.labels is not None
@@ -147,28 +128,7 @@ class Classifier(pl.LightningModule):
         features, logits = self(batch.images)
         return Outputs(batch.indices, logits, features)
 
-    def save(self, path: Path) -> None:
-        """A checkpoint that `Classifier.load_from_checkpoint(path, weights_only=True)` reads.
-
-        Not `Trainer.save_checkpoint`, at which all ranks wait for rank zero, even where it failed.
-        """
-        checkpoint = {
-            "pytorch-lightning_version": pl.__version__,
-            "hyper_parameters": dict(self.hparams),
-            "state_dict": self.state_dict(),
-        }
-        torch.save(checkpoint, path)
-
     def configure_optimizers(self) -> Any:
-        settings = self.hparams
-        optimizer = OPTIMIZERS[settings["optimizer"]](
-            self.parameters(),
-            lr=settings["lr"],
-            weight_decay=settings["weight_decay"],
-            fused=self.device.type in ("cpu", "cuda"),
-        )
-        if settings["schedule"] == "none":
-            return optimizer
         epochs = self.trainer.max_epochs
         assert epochs is not None
-        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)]
+        return self.make_optimizer(epochs)

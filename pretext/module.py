@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,12 +16,8 @@ from datamodules.seeds import Seeds
 from pretext.backbone import ResNet18
 from pretext.collect import gather_rows
 from pretext.monitors import clustering_metrics, knn_accuracy, merged
+from pretext.trainable import Trainable, check_optimization
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": partial(torch.optim.SGD, momentum=0.9),
-    "adam": torch.optim.Adam,
-}
-SCHEDULES = ("cosine", "none")
 FLOOR = 1e-3  # of the base rate, where the cosine ends
 
 
@@ -59,7 +51,7 @@ class Standardize(nn.Module):
         return (images - self.mean) / self.std
 
 
-class PretextModule(pl.LightningModule):
+class PretextModule(Trainable):
     """A label-free model; a subclass defines its `loss`, its `embed` and its `columns`.
 
     Args of every subclass, kept in its checkpoint:
@@ -83,7 +75,6 @@ class PretextModule(pl.LightningModule):
         self.save_hyperparameters()  # the subclass's arguments as well
         self.inputs, self.seed = inputs, seed
         self.standardize = Standardize(inputs["mean"], inputs["std"])
-        self._sums: dict[str, Tensor] = {}
         self._kept: dict[str, list[tuple[Tensor, ...]]] = {}
         if "max_epochs" in self.hparams:
             check_recipe(self.hparams)
@@ -161,18 +152,6 @@ class PretextModule(pl.LightningModule):
         with torch.no_grad():
             self.finish(self._datamodule)
 
-    def _add(self, stage: str, value: Tensor, count: int) -> None:
-        """Adds to a stage's sums, which stay on the device until its epoch ends."""
-        if stage not in self._sums:
-            self._sums[stage] = torch.zeros(2, device=self.device)
-        self._sums[stage] += torch.stack([value, value.new_full((), count)])
-
-    def _mean(self, stage: str) -> Tensor:
-        total = self.all_gather(self._sums.pop(stage))
-        assert isinstance(total, Tensor)
-        value, count = total.reshape(-1, 2).sum(dim=0)
-        return value / count
-
     def validation_step(self, batch: ViewBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         name = self._datamodule.val_names[dataloader_idx]
         if name == "held_out":
@@ -228,16 +207,6 @@ class PretextModule(pl.LightningModule):
             columns = self.columns(batch.images, batch.indices, embedding, seen)
         return Scored(batch.indices, columns, embedding.features)
 
-    def save(self, path: Path, **more: Any) -> None:
-        """A checkpoint that `load_from_checkpoint(path, weights_only=True)` reads."""
-        checkpoint = {
-            "pytorch-lightning_version": pl.__version__,
-            "hyper_parameters": dict(self.hparams),
-            "state_dict": self.state_dict(),
-            **more,
-        }
-        torch.save(checkpoint, path)
-
     def gather_views(self, z: Tensor) -> tuple[Tensor, int]:
         """Rows of all ranks with gradients, (ranks * N, D), and where this rank's begin."""
         if self._trainer is None or self.trainer.world_size == 1:
@@ -247,30 +216,14 @@ class PretextModule(pl.LightningModule):
         return everyone.flatten(0, 1), self.global_rank * len(z)
 
     def configure_optimizers(self) -> Any:
-        settings = self.hparams
-        optimizer = OPTIMIZERS[settings["optimizer"]](
-            self.parameters(),
-            lr=settings["lr"],
-            weight_decay=settings["weight_decay"],
-            fused=self.device.type in ("cpu", "cuda"),
-        )
-        if settings["schedule"] == "none":
-            return optimizer
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, T_max=settings["max_epochs"], eta_min=settings["lr"] * FLOOR
-        )
-        return [optimizer], [schedule]
+        return self.make_optimizer(self.hparams["max_epochs"], FLOOR)
 
 
 def check_recipe(settings: Any) -> None:
     """Raises ValueError, with the allowed values, for a recipe that cannot be trained."""
     if settings["max_epochs"] < 0 or settings["batch_size"] < 2:
         raise ValueError("max_epochs must be at least 0 and batch_size at least 2")
-    for name, allowed in (("optimizer", tuple(OPTIMIZERS)), ("schedule", SCHEDULES)):
-        if settings[name] not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {settings[name]!r}")
-    if settings["lr"] <= 0 or settings["weight_decay"] < 0:
-        raise ValueError("lr must be positive and weight_decay at least 0")
+    check_optimization(settings)
 
 
 def unit(features: Tensor) -> Tensor:

@@ -129,10 +129,10 @@ def test_training_throughput(name: str) -> None:
 
 
 def classifier_optimizer(classifier: Classifier, config: object) -> torch.optim.Optimizer:
-    from active.classifier import OPTIMIZERS
+    from active.classifier import Classifier
 
     learner = config.learner  # type: ignore[attr-defined]
-    make = OPTIMIZERS[learner.optimizer]
+    make = Classifier.makers[learner.optimizer]
     return make(classifier.parameters(), lr=learner.lr, weight_decay=3e-4, fused=True)
 
 

@@ -1,0 +1,86 @@
+"""What every LightningModule here shares: sums over an epoch, optimizer, and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+}
+SCHEDULES = ("cosine", "none")
+
+
+class Trainable(pl.LightningModule):
+    """A module whose hyperparameters name its `optimizer`, `lr`, `weight_decay` and `schedule`."""
+
+    makers: ClassVar[dict[str, Callable[..., torch.optim.Optimizer]]] = OPTIMIZERS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sums: dict[str, Tensor] = {}  # by stage: (sum of a value, number of samples)
+
+    def _add(self, stage: str, value: Tensor, count: int) -> None:
+        """Adds to a stage's sums, which stay on the device until its epoch ends."""
+        if stage not in self._sums:
+            self._sums[stage] = torch.zeros(2, device=self.device)
+        self._sums[stage] += torch.stack([value, value.new_full((), count)])
+
+    def _mean(self, stage: str) -> Tensor:
+        """The mean over all samples of all ranks; starts the stage anew."""
+        total = self.all_gather(self._sums.pop(stage))
+        assert isinstance(total, Tensor)
+        value, count = total.reshape(-1, 2).sum(dim=0)
+        return value / count
+
+    def make_optimizer(self, epochs: int, floor: float = 0.0) -> Any:
+        """For `configure_optimizers`.
+
+        Args:
+            epochs: after which the cosine, stepped each epoch, has ended.
+            floor: the rate it ends at, as a share of `lr`.
+        """
+        settings = self.hparams
+        optimizer = self.makers[settings["optimizer"]](
+            self.parameters(),
+            lr=settings["lr"],
+            weight_decay=settings["weight_decay"],
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        if settings["schedule"] == "none":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, T_max=epochs, eta_min=settings["lr"] * floor
+        )
+        return [optimizer], [schedule]
+
+    def save(self, path: Path, **more: Any) -> None:
+        """A checkpoint that `load_from_checkpoint(path, weights_only=True)` reads.
+
+        Not `Trainer.save_checkpoint`, at which all ranks wait for rank zero, even where it failed.
+        """
+        checkpoint = {
+            "pytorch-lightning_version": pl.__version__,
+            "hyper_parameters": dict(self.hparams),
+            "state_dict": self.state_dict(),
+            **more,
+        }
+        torch.save(checkpoint, path)
+
+
+def check_optimization(settings: Any) -> None:
+    """Raises ValueError, with the allowed values, for an optimizer that cannot be made."""
+    for name, allowed in (("optimizer", tuple(OPTIMIZERS)), ("schedule", SCHEDULES)):
+        if settings[name] not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {settings[name]!r}")
+    if settings["lr"] <= 0:
+        raise ValueError(f"lr must be positive, not {settings['lr']}")
+    if settings["weight_decay"] < 0:
+        raise ValueError(f"weight_decay must be at least 0, not {settings['weight_decay']}")
