@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from active.query import Query
 from conf.compose import build
 from datamodules.augment import Normalizer
 from datamodules.errors import UserError
@@ -26,12 +27,7 @@ class Arm:
         """Raises UserError where the model does not leave what the init reads."""
         if self.model is None or self.init.reads in ("", "pixels"):
             return
-        kind = model_type(self.model)
-        if self.init.reads not in kind.leaves:
-            raise UserError(
-                f"the init needs {self.init.reads}, and {kind.__name__} leaves "
-                f"{' and '.join(kind.leaves)} only; choose another --init.model"
-            )
+        check_reads("init", self.init.reads, self.model)
 
     def candidates(
         self,
@@ -63,3 +59,19 @@ def build_arm(node: dict[str, Any]) -> Arm:
         return Arm(build(own), node.get("model"))
     other = build_arm(node["of"])
     return Arm(build(own, of=other.init), other.model)
+
+
+def build_query(node: dict[str, Any]) -> tuple[Query, dict[str, Any] | None]:
+    """A query, and the config of the model whose artifact it reads; None where it reads none."""
+    own = {key: value for key, value in node.items() if key != "model"}
+    return build(own), node.get("model")
+
+
+def check_reads(what: str, reads: str, model: dict[str, Any]) -> None:
+    """Raises UserError where `model` does not leave what an init or a query reads."""
+    kind = model_type(model)
+    if reads not in kind.leaves:
+        raise UserError(
+            f"the {what} needs {reads}, and {kind.__name__} leaves "
+            f"{' and '.join(kind.leaves)} only; choose another --{what}.model"
+        )

@@ -29,6 +29,7 @@ class Outputs(NamedTuple):
     indices: Tensor  # (N,) int64 sample indices
     logits: Tensor  # (N, C)
     features: Tensor  # (N, P), the projector's output
+    pooled: Tensor  # (N, F), the backbone's output, before dropout
 
 
 class Classifier(Trainable):
@@ -77,10 +78,27 @@ class Classifier(Trainable):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) -> projector's output (N, P) and logits (N, classes), both float32."""
-        pooled = self.backbone(images)
+        return self.classify(self.backbone(images))
+
+    def classify(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, F) of the backbone -> what `forward` gives."""
         with torch.autocast(pooled.device.type, enabled=False):
             features = self.projector(self.dropout(pooled.float()))
             return features, self.head(features)
+
+    def mc_logits(self, pooled: Tensor, masks: Tensor) -> Tensor:
+        """MC dropout after one pass of the backbone, which lies before all dropout.
+
+        Args:
+            pooled: (N, F) outputs of the backbone.
+            masks: (S, F), 0 or 1 / (1 - p); the same S masks for every image, so that the samples
+                are functions and joint entropies over images have a meaning.
+
+        Returns:
+            (S, N, classes) logits, float32.
+        """
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.head(self.projector(pooled.float() * masks[:, None]))
 
     def training_step(self, batch: Batch) -> Tensor:
         assert batch.labels is not None
@@ -103,13 +121,14 @@ class Classifier(Trainable):
         self.confusion.reset()
         self.calibration.reset()
 
-    def test_step(self, batch: Batch) -> None:
+    def test_step(self, batch: Batch) -> Tensor:
         assert batch.labels is not None
         logits = self(batch.images)[1]
         nll = F.cross_entropy(logits, batch.labels, reduction="sum")
         self._add("test", nll, len(batch.images))
         self.confusion.update(logits, batch.labels)
         self.calibration.update(logits, batch.labels)
+        return logits
 
     def on_test_epoch_end(self) -> None:
         """Fills `test_metrics`: acc, nll (nats), ece (15 bins), balanced_acc, acc_per_class."""
@@ -125,8 +144,9 @@ class Classifier(Trainable):
         }
 
     def predict_step(self, batch: Batch) -> Outputs:
-        features, logits = self(batch.images)
-        return Outputs(batch.indices, logits, features)
+        pooled = self.backbone(batch.images).float()
+        features, logits = self.classify(pooled)
+        return Outputs(batch.indices, logits, features, pooled)
 
     def configure_optimizers(self) -> Any:
         epochs = self.trainer.max_epochs

@@ -6,15 +6,18 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 
 from active.classifier import Classifier
 from active.display import Display
 from active.folder import RunFolder
+from active.members import Votes, load_committee, mean_row
 from active.pool_report import SHEET, contact_sheet, describe_pool, png, sentence
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
@@ -53,9 +56,11 @@ class Run:
     display: Display
     init_budget: int
     budget: int
+    members: int = 1
+    features: Callable[[], np.ndarray] | None = None  # of the artifact that the query reads
     warm_start: bool = False
     keep_all_checkpoints: bool = False
-    _classifier: Classifier | None = None  # of the last complete cycle
+    _classifiers: list[Classifier] | None = None  # of the last complete cycle
 
     def go(self, done: int, cycles: int) -> None:
         """Cycles `done` to `cycles`; those before are complete on disk."""
@@ -88,21 +93,22 @@ class Run:
     def _choose(self, cycle: int) -> Selection:
         if cycle == 0:
             return self.devices.decide(self._choose_first)
-        request = Request(self.budget, cycle, self.seeds)
-        unlabeled, kept = self.pools.unlabeled, None
-        if self.query.needs_pass:
-            classifier = self._previous(cycle)
-            trainer = self.devices.trainer(callbacks=[self.query, self.display])
-            self.datamodule.cycle = cycle
-            trainer.predict(classifier, datamodule=self.datamodule, return_predictions=False)
-            assert self.query.gathered is not None
-            unlabeled, kept = self.query.gathered
+        features = self.features() if self.features else None
+        device = "cpu" if self.devices.kind == "mps" else self.devices.kind  # needs float64
+        request = Request(self.budget, cycle, self.seeds, features, device)
+        self.datamodule.at(cycle, asked=self.query.covers or ("unlabeled",))
+        self.query.prepare(self.datamodule, self.devices.trainer, request)
+        if self.query.covers:
+            classifiers = self._previous(cycle)
+            for classifier in classifiers if self.query.wants_committee else classifiers[:1]:
+                trainer = self.devices.trainer(callbacks=[self.query, self.display])
+                trainer.predict(classifier, datamodule=self.datamodule, return_predictions=False)
+        gathered = self.query.gathered(self.pools, self.images.train.labels)
 
         def select() -> Selection:
-            if kept is not None:
-                check_finite(unlabeled, kept, self.images.train.ids)
-            selection = self.query.select(unlabeled, kept, request)
-            check_selection(selection, unlabeled, self.budget)
+            check_finite(gathered, self.images.train.ids)
+            selection = self.query.select(gathered, request)
+            check_selection(selection, gathered.indices, self.budget)
             return selection
 
         return self.devices.decide(select)
@@ -126,29 +132,35 @@ class Run:
             logger.log_pool(described, sheet)
         return selection
 
-    def _previous(self, cycle: int) -> Classifier:
-        """The classifier of the cycle before, from memory or from its checkpoint."""
-        if self._classifier is None:
+    def _previous(self, cycle: int) -> list[Classifier]:
+        """The classifiers of the cycle before, from memory or from their checkpoint."""
+        if self._classifiers is None:
             file = self.devices.decide(lambda: self.folder.verify_checkpoint(cycle - 1))
-            self._classifier = Classifier.load_from_checkpoint(
-                file, map_location="cpu", weights_only=True
-            )
-            self.devices.arrange(self._classifier.backbone, self._classifier)
-        return self._classifier
+            self._classifiers = load_committee(file)
+            for classifier in self._classifiers:
+                self.devices.arrange(classifier.backbone, classifier)
+        return self._classifiers
 
     def _train(self, cycle: int) -> dict[str, Any]:
         """Trains on L_c from fresh weights, the same for all arms of a seed, and tests."""
         warm = self._previous(cycle) if self.warm_start and cycle > 0 else None
-        torch.manual_seed(self.seeds.stream("weights", cycle))
-        classifier = self.make_classifier()
-        if warm is not None:
-            classifier.load_state_dict(warm.state_dict())
-        self._classifier = None
-        self.datamodule.cycle = cycle
-        metrics = self.training.fit(
-            classifier, self.datamodule, self.devices, self.loggers, [self.display]
-        )
-        self._classifier = classifier
+        self._classifiers = None
+        classifiers, rows, votes = [], [], Votes()
+        for member in range(self.members):
+            torch.manual_seed(self.seeds.of(member).stream("weights", cycle))
+            classifier = self.make_classifier()
+            if warm is not None:
+                classifier.load_state_dict(warm[member].state_dict())
+            self.datamodule.at(cycle, member)
+            loggers = self.loggers if member == 0 else []
+            callbacks: list[pl.Callback] = [self.display, *([votes] if self.members > 1 else [])]
+            rows.append(
+                self.training.fit(classifier, self.datamodule, self.devices, loggers, callbacks)
+            )
+            votes.close()
+            classifiers.append(classifier)
+        self._classifiers = classifiers
+        metrics = rows[0] if self.members == 1 else {**mean_row(rows), **votes.metrics()}
         return {
             "cycle": cycle,
             **metrics,
@@ -194,8 +206,10 @@ class Run:
         self.devices.decide(lambda: self._finish_cycle(cycle, row))
 
     def _finish_cycle(self, cycle: int, row: dict[str, Any]) -> None:
-        assert self._classifier is not None
-        self.folder.write_checkpoint(cycle, self._classifier.save)
+        assert self._classifiers is not None
+        first, *others = self._classifiers
+        states = [member.state_dict() for member in others]
+        self.folder.write_checkpoint(cycle, partial(first.save, members=states))
         for logger in self.loggers:
             logger.log_cycle(row, self.images.classes or ())
         self.folder.append(row)

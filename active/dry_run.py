@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,20 @@ from pretext.request import Stage
 from pretext.timing import duration
 
 
-def dry_run(ready: Setup, devices: Devices, stage: Stage | None, folder: Path) -> None:
-    """Says what would be done and how long it would take; trains and writes nothing."""
+def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], folder: Path) -> None:
+    """Says what would be done and how long it would take; trains and writes nothing.
+
+    `stages` are the init's and the query's, where they read a pretext model's artifact.
+    """
     print(folder)
     log_to_terminal()
-    if stage is not None:
-        from pretext.announce import announce  # their libraries only where a model is needed
-        from pretext.stages import survey
+    for needed in stages:
+        if needed is not None:
+            from pretext.announce import announce  # their libraries only where a model is needed
+            from pretext.stages import survey
 
-        announce(*survey(stage))
+            announce(*survey(needed))
+    stage = stages[0]
     if stage is None or stage.artifact.exists:
         _show_pool(ready, stage, devices.kind)
     if ready.images.classes is None:

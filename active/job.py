@@ -49,7 +49,8 @@ def run(job: Job) -> None:
     devices = devices_of(config.trainer, config.data)
     if config.dry_run:
         ready = prepare(job)
-        dry_run(ready, devices, _stage(job, ready), Path(config.runs_dir) / job.name.path)
+        stages = [_stage(job, ready, model) for model in (ready.arm.model, ready.query_model)]
+        dry_run(ready, devices, stages, Path(config.runs_dir) / job.name.path)
         return
     devices.start()
     ready = devices.first(lambda: prepare(job))
@@ -84,10 +85,11 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     if not unfinished and ready.images.classes is not None:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
         return
-    artifact = _artifact(job, ready)
+    artifact = _artifact(job, ready, ready.arm.model)
     if ready.images.classes is None:
         devices.decide(lambda: _list_to_label(ready, folder, artifact, devices.kind))
         return
+    read = _artifact(job, ready, ready.query_model) if config.cycles else None
     train = ready.images.train
     devices.decide(
         lambda: folder.write_validation(
@@ -104,8 +106,9 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     def open_loggers() -> None:
         loggers.extend(_loggers(job, folder, len(rows), identity))
         for logger in loggers:
-            if artifact is not None:
-                logger.log_artifact(artifact.path, made=False)
+            for used in (artifact, read):
+                if used is not None:
+                    logger.log_artifact(used.path, made=False)
             for row in rows:  # what a killed process had not yet sent or flushed
                 logger.log_cycle(row, ready.images.classes or ())
 
@@ -127,6 +130,8 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
             display=display,
             init_budget=ready.init_budget,
             budget=ready.budget,
+            members=ready.members,
+            features=read.features if read is not None else None,
             warm_start=config.learner.warm_start,
             keep_all_checkpoints=config.trainer.keep_checkpoints == "all",
         )
@@ -140,19 +145,19 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         Console().print(cycles_table(folder.rows()))
 
 
-def _stage(job: Job, ready: Setup) -> Stage | None:
-    """The pretext stage whose artifact the init reads."""
+def _stage(job: Job, ready: Setup, model: dict[str, Any] | None) -> Stage | None:
+    """The pretext stage whose artifact the init or the query reads."""
     config: ActiveConfig = job.config
-    if ready.arm.model is None:
+    if model is None:
         return None
     devices = devices_of(config.trainer, config.data, pretext=True)
     context = context_of(config, ready.images, devices, ready.pretext_seed)
-    return stage_of(ready.arm.model, context)
+    return stage_of(model, context)
 
 
-def _artifact(job: Job, ready: Setup) -> Artifact | None:
-    """The artifact that the init reads, trained first where it is missing."""
-    stage = _stage(job, ready)
+def _artifact(job: Job, ready: Setup, model: dict[str, Any] | None) -> Artifact | None:
+    """The artifact that the init or the query reads, trained first where it is missing."""
+    stage = _stage(job, ready, model)
     if stage is None:
         return None
     from pretext.announce import announce  # their libraries only where a model is needed

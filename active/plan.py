@@ -23,7 +23,7 @@ class CyclePlan:
     labeled: int
     train: int
     evaluate: int  # V and the test part
-    query: int  # the pass over U before this cycle's labels
+    query: int  # the passes before this cycle's labels
 
     @property
     def weight(self) -> int:
@@ -41,23 +41,32 @@ def plan_cycles(
     cycles: int,
     epochs: Callable[[int], int],
     val_checks: int,
-    query_needs_pass: bool,
+    covers: tuple[str, ...],
+    members: int = 1,
+    committee: int = 1,
 ) -> list[CyclePlan]:
     """What each cycle of a run passes through the network.
 
-    `epochs` are those of a cycle with so many labeled samples. The test part is counted twice: for
-    the best-validation weights and for the last.
+    `epochs` are those of a cycle with so many labeled samples, `covers` the pools of a query's
+    pass, `members` the classifiers of a cycle and `committee` those that a query asks. The test
+    part is counted twice: for the best-validation weights and for the last.
     """
     plans = []
     for cycle in range(cycles + 1):
         labeled = init_budget + cycle * budget
-        unlabeled = train_size - validation - labeled + budget
+        known = labeled - budget
+        pools = {
+            "unlabeled": train_size - validation - known,
+            "labeled": known,
+            "validation": validation,
+        }
+        asked = sum(pools[name] for name in covers) if cycle > 0 else 0
         plans.append(
             CyclePlan(
                 labeled=labeled,
-                train=labeled * epochs(labeled),
-                evaluate=validation * min(val_checks, epochs(labeled)) + 2 * test_size,
-                query=unlabeled if query_needs_pass and cycle > 0 else 0,
+                train=members * labeled * epochs(labeled),
+                evaluate=members * (validation * min(val_checks, epochs(labeled)) + 2 * test_size),
+                query=committee * asked,
             )
         )
     return plans

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from active.arm import Arm, build_arm
+from active.arm import Arm, build_arm, build_query, check_reads
 from active.classifier import Classifier
 from active.cycle import choose_initial
 from active.plan import CyclePlan, plan_cycles
 from active.query import Query, Selection
 from active.training import Training
 from conf.cli import Job
-from conf.compose import build, flatten
+from conf.compose import flatten
 from conf.schema import ActiveConfig, DataConfig
 from datamodules.augment import Augmenter
 from datamodules.errors import UserError
@@ -33,6 +33,7 @@ CHOICES = {
     "trainer.precision": PRECISIONS,
     "pretext.if_missing": IF_MISSING,
 }
+COMMITTEE = 3  # members, the study's
 MINIMUM = {
     "learner.width": 1,
     "learner.projection": 1,
@@ -56,6 +57,7 @@ class Setup:
     inputs: dict[str, Any]  # what a pretext model is told of the data
     arm: Arm
     query: Query
+    query_model: dict[str, Any] | None  # config of the model whose features the query reads
     training: Training
     init_budget: int
     budget: int
@@ -78,6 +80,11 @@ class Setup:
         return self.query.wants_dropout if setting == "auto" else setting == "on"
 
     @property
+    def members(self) -> int:
+        setting = self.config.learner.members
+        return (COMMITTEE if self.query.wants_committee else 1) if setting == "auto" else setting
+
+    @property
     def plans(self) -> list[CyclePlan]:
         return plan_cycles(
             train_size=len(self.images.train),
@@ -88,7 +95,9 @@ class Setup:
             cycles=self.config.cycles,
             epochs=lambda labeled: self.training.epochs(labeled, self.config.learner.batch_size),
             val_checks=self.training.val_checks,
-            query_needs_pass=self.query.needs_pass,
+            covers=self.query.covers,
+            members=self.members,
+            committee=self.members if self.query.wants_committee else 1,
         )
 
     def make_classifier(self) -> Classifier:
@@ -112,7 +121,7 @@ def prepare(job: Job) -> Setup:
     """Builds what a run needs; every mistake in its settings, data and budgets is told here."""
     config: ActiveConfig = job.config
     _check_values(flatten(job.resolved))
-    arm, query = build_arm(job.resolved["init"]), build(config.query)
+    arm, query, query_model = build_arm(job.resolved["init"]), *build_query(job.resolved["query"])
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
     seeds = Seeds(config.seed, **vars(config.seeds))
     total = len(images.train)
@@ -131,8 +140,10 @@ def prepare(job: Job) -> Setup:
         raise UserError(str(error)) from error
     _check_numbers(config.data, images)
     inputs = inputs_of(config.data, images)
-    _check_pretext(config, arm, inputs)
-    ready = Setup(config, images, seeds, pools, inputs, arm, query, training, init_budget, budget)
+    _check_pretext(config, arm, query_model, inputs)
+    ready = Setup(
+        config, images, seeds, pools, inputs, arm, query, query_model, training, init_budget, budget
+    )
     if images.classes:
         _check_learner(ready)
     return ready
@@ -156,16 +167,26 @@ def _check_numbers(data: DataConfig, images: Images) -> None:
         raise UserError(f"data.std must be positive: {data.std}")
 
 
-def _check_pretext(config: ActiveConfig, arm: Arm, inputs: dict[str, Any]) -> None:
+def _check_pretext(
+    config: ActiveConfig, arm: Arm, query_model: dict[str, Any] | None, inputs: dict[str, Any]
+) -> None:
     seed = config.pretext.seed
     if seed != "run" and not isinstance(seed, int):
         raise UserError(f"pretext.seed must be a whole number or `run`, not {seed!r}")
     arm.check()
     if arm.model is not None:
         check_model(arm.model, inputs)
+    if query_model is not None:
+        check_reads("query", "features", query_model)
+        check_model(query_model, inputs)
 
 
 def _check_learner(ready: Setup) -> None:
+    members, least = ready.members, 2 if ready.query.wants_committee else 1
+    if isinstance(members, bool) or not isinstance(members, int) or members < least:
+        raise UserError(f"learner.members must be auto or at least {least}, not {members!r}")
+    if ready.query.wants_dropout and not ready.dropout:
+        raise UserError("the query draws dropout masks, and learner.dropout is off; leave it auto")
     try:
         with torch.device("meta"):  # arguments are checked, no weight is drawn
             ready.make_classifier()

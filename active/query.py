@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,24 +13,49 @@ import torch
 from torch import Tensor
 
 from active.acquisition import top
-from active.classifier import Outputs
+from active.classifier import Classifier, Outputs
+from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
+from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.collect import gather_rows
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a query is asked for: `budget` samples for one cycle of a run."""
+    """What a query is asked for: `budget` samples for one cycle of a run.
+
+    `features` are those of the pretext artifact that the strategy reads, (all train samples, D).
+    """
 
     budget: int
     cycle: int
     seeds: Seeds
+    features: np.ndarray | None = None
+    device: str = "cpu"  # where features are to be worked on
 
     @cached_property
     def generator(self) -> np.random.Generator:
         """The query's own generator, for ties and draws."""
         return self.seeds.numpy("query", self.cycle)
+
+    def features_of(self, indices: np.ndarray) -> Tensor:
+        """(n, D) float32 features of these samples, on the device that is to choose."""
+        assert self.features is not None, "the strategy reads no artifact"
+        rows = np.asarray(self.features[indices], dtype=np.float32)
+        return torch.from_numpy(rows).to(self.device)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the pass left, by pool, on its device; a committee's columns are (members, n, ...)."""
+
+    indices: np.ndarray  # U, sorted
+    labeled_indices: np.ndarray  # L
+    unlabeled: dict[str, Tensor] = field(default_factory=dict)  # rows of U, in that order
+    labeled: dict[str, Tensor] = field(default_factory=dict)
+    validation: dict[str, Tensor] = field(default_factory=dict)
+    validation_labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,31 +67,41 @@ class Selection:
 
 
 class Query(pl.Callback):
-    """A query strategy, used as `Trainer(callbacks=[query]).predict(classifier, U)`.
+    """A query strategy, used as `Trainer(callbacks=[query]).predict(classifier, ...)`.
 
-    A strategy says whether it needs a pass over U, reduces each batch at once to what it keeps, and
-    selects from what was gathered. It changes neither the model nor the pools and never sees a
-    label of U. After the pass, `gathered` holds (sorted indices of U, what was kept) of all ranks.
+    A strategy says which pools a pass of the classifier has to cover, reduces each batch at once to
+    what it keeps, and selects from what was gathered of all ranks. It changes neither the model nor
+    the pools and never sees a label of U.
     """
 
-    needs_pass: ClassVar[bool] = True
+    covers: ClassVar[tuple[str, ...]] = ("unlabeled",)  # and "labeled", "validation"; () no pass
     wants_dropout: ClassVar[bool] = False  # MC dropout: `learner.dropout auto` switches it on
+    wants_committee: ClassVar[bool] = False  # `learner.members auto` trains several classifiers
+    reads: ClassVar[str] = ""  # "features" of a pretext artifact
 
     def __init__(self) -> None:
         self._indices: list[Tensor] = []
-        self._kept: list[Tensor] = []
-        self.gathered: tuple[np.ndarray, np.ndarray] | None = None
+        self._kept: list[dict[str, Tensor]] = []
+        self._passes: list[tuple[Tensor, dict[str, Tensor]]] = []
 
-    def reduce(self, outputs: Outputs) -> Tensor:
-        """What the strategy keeps of a batch: (N,) or (N, ...), on the device."""
+    def prepare(
+        self, datamodule: PoolDataModule, trainer: Callable[..., pl.Trainer], request: Request
+    ) -> None:
+        """Before the pass, on all ranks: draws what the pass needs, or trains a model of its own.
+
+        `trainer(max_epochs=..., callbacks=[...])` makes a Trainer on the run's devices.
+        """
+
+    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+        """What the strategy keeps of a batch: columns (N,) or (N, ...), on the device."""
         raise NotImplementedError
 
-    def select(self, indices: np.ndarray, kept: np.ndarray | None, request: Request) -> Selection:
-        """Chooses from `indices` (sorted U) and `kept` (their rows; None without a pass)."""
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        """Chooses from `gathered.indices`; runs once, on rank zero."""
         raise NotImplementedError
 
     def on_predict_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._indices, self._kept, self.gathered = [], [], None
+        self._indices, self._kept = [], []
 
     def on_predict_batch_end(
         self,
@@ -76,33 +112,87 @@ class Query(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        assert isinstance(pl_module, Classifier)
         self._indices.append(outputs.indices)
-        self._kept.append(self.reduce(outputs))
+        self._kept.append(self.reduce(outputs, pl_module))
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         indices = gather_rows(pl_module, torch.cat(self._indices))
-        kept = gather_rows(pl_module, torch.cat(self._kept))
-        self._indices, self._kept = [], []
         order = indices.argsort()
-        self.gathered = indices[order].cpu().numpy(), kept[order].cpu().numpy()
+        columns = {
+            name: gather_rows(pl_module, torch.cat([part[name] for part in self._kept]))[order]
+            for name in self._kept[0]
+        }
+        self._indices, self._kept = [], []
+        self._passes.append((indices[order], columns))
+
+    def gathered(self, pools: Pools, labels: np.ndarray | None) -> Gathered:
+        """What the passes left, cut into the pools; `labels` are asked for V's alone."""
+        passes, self._passes = self._passes, []
+        if not passes:
+            return Gathered(pools.unlabeled, np.sort(pools.labeled))
+        seen, columns = passes[0]
+        if self.wants_committee:
+            columns = {name: torch.stack([c[name] for _, c in passes]) for name in columns}
+
+        def of(pool: np.ndarray) -> dict[str, Tensor]:
+            rows = torch.searchsorted(seen, torch.from_numpy(pool).to(seen.device))
+            return {n: c.index_select(int(self.wants_committee), rows) for n, c in columns.items()}
+
+        labeled, validation = np.sort(pools.labeled), np.sort(pools.validation)
+        truth = None
+        if "validation" in self.covers and labels is not None:
+            truth = torch.from_numpy(labels[validation]).to(seen.device)
+        return Gathered(
+            pools.unlabeled,
+            labeled,
+            of(pools.unlabeled),
+            of(labeled) if "labeled" in self.covers else {},
+            of(validation) if "validation" in self.covers else {},
+            truth,
+        )
 
 
 class ScoreQuery(Query):
     """A strategy that ranks U by one number a sample: the highest first, ties at random."""
 
-    def select(self, indices: np.ndarray, kept: np.ndarray | None, request: Request) -> Selection:
-        assert kept is not None
-        chosen = top(kept, request.budget, request.generator)
-        return Selection(indices[chosen], kept[chosen].astype(np.float64))
+    def score(self, outputs: Outputs) -> Tensor:
+        """(N,) of a batch; a pure function of its outputs."""
+        raise NotImplementedError
+
+    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+        return {"score": self.score(outputs)}
+
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        return highest(gathered.unlabeled["score"], gathered.indices, request)
 
 
-def check_finite(indices: np.ndarray, kept: np.ndarray, ids: list[str]) -> None:
+def highest(scores: Tensor, indices: np.ndarray, request: Request) -> Selection:
+    """The `budget` samples of highest score, ties at random."""
+    values = scores.cpu().numpy()
+    chosen = top(values, request.budget, request.generator)
+    return Selection(indices[chosen], values[chosen].astype(np.float64))
+
+
+def unscored(indices: np.ndarray, positions: Tensor) -> Selection:
+    """The samples at these positions, of a strategy without scores."""
+    chosen = indices[positions.cpu().numpy()]
+    return Selection(chosen, np.full(len(chosen), np.nan))
+
+
+def check_finite(gathered: Gathered, ids: list[str]) -> None:
     """A NaN in a model's output is an error that names the first such sample."""
-    bad = np.flatnonzero(np.isnan(kept.reshape(len(kept), -1)).any(axis=1))
-    if len(bad):
+    count = len(gathered.indices)
+    bad = np.zeros(count, dtype=bool)
+    for column in gathered.unlabeled.values():
+        if column.is_floating_point():
+            rows = column if len(column) == count else column.transpose(0, 1)
+            bad |= rows.reshape(count, -1).isnan().any(dim=1).cpu().numpy()
+    if bad.any():
         raise UserError(
-            f"the classifier's output is NaN for {len(bad)} of {len(kept)} unlabeled samples, "
-            f"first {ids[indices[bad[0]]]}: its training diverged; a smaller --learner.lr may help"
+            f"the classifier's output is NaN for {bad.sum()} of {count} unlabeled samples, "
+            f"first {ids[gathered.indices[bad.argmax()]]}: its training diverged; "
+            "a smaller --learner.lr may help"
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from conf.compose import compose_config, composer, flatten, groups, groups_of, plain, typed
+from conf.custom import register
 from conf.identity import RunName, name_run
 from datamodules.errors import UserError, unknown
 
@@ -27,9 +28,10 @@ RENAMED = {
     "pretext": {"trainer.max_epochs": "model.max_epochs", "seed": "pretext.seed"},
     "report": {"experiment": "name"},
 }
+OWN = ("query",)  # groups that take a class of the user's own
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
 # A model's parent, an init's model and an init's other init are options of those groups, too.
-NESTED = re.compile(r"(init|model)(\.(of|model|parent))+")
+NESTED = re.compile(r"(init|query|model)(\.(of|model|parent))+")
 NEEDS_QUOTES = re.compile(r"[^\w./:,+\-\[\]{}$%@~]")
 
 
@@ -106,9 +108,11 @@ def check_names(program: str, overrides: list[str]) -> None:
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         allowed = groups()[key.partition("@")[0]] if "@" in key else groups_of(program).get(key)
-        for option in value.strip("[]").split(",") if allowed else ():
-            if allowed and option.strip("' ") not in allowed:
-                raise unknown(key.partition("@")[2] or key, option.strip("' "), allowed)
+        for option in (o.strip("' ") for o in (value.strip("[]").split(",") if allowed else ())):
+            if key in OWN and "." in option:
+                register(key, option)
+            elif allowed and option not in allowed:
+                raise unknown(key.partition("@")[2] or key, option, allowed)
 
 
 def expand(program: str, line: CommandLine) -> list[Job]:
@@ -179,8 +183,9 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     # What an experiment's file or the trainer's option sets is named like any other change.
     pure = tuple(o for o in chosen if not o.startswith(("experiment=", "trainer=")))
     choices = {**_choices(program, tuple(chosen)), "experiment": "".join(experiment)}
-    nested = [o.partition("=")[2] for o in chosen if "@init" in o]
-    choices["init"] = "-".join([choices["init"], *nested])
+    for group in ("init", "query"):
+        nested = [o.partition("=")[2] for o in chosen if f"@{group}." in o]
+        choices[group] = "-".join([choices[group], *nested])
     name = name_run(choices, plain(config), plain(_composed(program, pure)))
     return Job(typed(config), plain(config), name)
 

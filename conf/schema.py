@@ -58,6 +58,7 @@ class FolderConfig(DataConfig):
 @dataclass
 class LearnerConfig:
     dropout: str = MISSING
+    members: Any = MISSING
     warm_start: bool = MISSING
     min_steps: int = MISSING
     batch_size: int = MISSING

@@ -62,13 +62,23 @@ class PoolDataModule(ImageDataModule):
             measured = channel_statistics(images.train)
             mean, std = mean or measured[0], std or measured[1]
         self.normalizer, self.augmenter = Normalizer(mean, std), augmenter
-        self.cycle = 0
-        self._augmentation_seed = (-1, -1, 0)  # cycle, epoch, seed
+        self.cycle, self.member = 0, 0
+        self.asked: tuple[str, ...] = ("unlabeled",)  # pools that a query's pass covers
+        self._augmentation_seed = (-1, -1, -1, 0)  # cycle, member, epoch, seed
+
+    def at(self, cycle: int, member: int = 0, asked: tuple[str, ...] = ("unlabeled",)) -> None:
+        """Serves a cycle's batches of one classifier, and these pools to a query's pass."""
+        self.cycle, self.member, self.asked = cycle, member, asked
 
     def train_dataloader(self) -> DataLoader:
         rank, world_size = self.ranks()
         sampler = TrainBatches(
-            self.pools.labeled, self.batch_size, self.seeds, self.cycle, rank, world_size
+            self.pools.labeled,
+            self.batch_size,
+            self.seeds.of(self.member),
+            self.cycle,
+            rank,
+            world_size,
         )
         return self.loader(self.images.train, sampler)
 
@@ -82,10 +92,11 @@ class PoolDataModule(ImageDataModule):
         return self.eval_loader(self.images.test, np.arange(len(self.images.test)))
 
     def predict_dataloader(self) -> DataLoader:
-        return self.eval_loader(self.images.train, self.pools.unlabeled)
+        pools = [getattr(self.pools, name) for name in self.asked]
+        return self.eval_loader(self.images.train, np.concatenate(pools))
 
     def loader_generator(self) -> torch.Generator:
-        return self.seeds.torch("batches", self.cycle)
+        return self.seeds.of(self.member).torch("batches", self.cycle)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """(indices[, pixels]) on the device -> a `Batch`: gather, augment, normalize."""
@@ -100,10 +111,11 @@ class PoolDataModule(ImageDataModule):
         return Batch(self.lay_out(self.normalizer(images)), labels, indices)
 
     def _seed_of_epoch(self, epoch: int) -> int:
-        cycle, known, seed = self._augmentation_seed
-        if (cycle, known) != (self.cycle, epoch):
-            seed = self.seeds.stream("augmentation", self.cycle, epoch)
-            self._augmentation_seed = (self.cycle, epoch, seed)
+        *known, seed = self._augmentation_seed
+        now = (self.cycle, self.member, epoch)
+        if now != tuple(known):
+            seed = self.seeds.of(self.member).stream("augmentation", self.cycle, epoch)
+            self._augmentation_seed = (*now, seed)
         return seed
 
 

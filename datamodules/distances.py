@@ -76,3 +76,12 @@ def purity_radius(features: Tensor, clusters: Tensor, purity: float = 0.95) -> f
     squared = float(torch.cat(found).topk(count).values[-1])
     root = math.sqrt(squared)
     return root if root * root <= squared else math.nextafter(root, 0)
+
+
+def smallest_distance(features: Tensor) -> float:
+    """The smallest Euclidean distance above 0 of two rows; 1 where there are none."""
+    x, smallest = exact(features), math.inf
+    for rows in row_blocks(x):
+        squared = squared_distances(x[rows], x)
+        smallest = min(smallest, float(squared.masked_fill_(squared <= 0, math.inf).min()))
+    return math.sqrt(smallest) if math.isfinite(smallest) else 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,12 +25,18 @@ class Seeds:
     batches: int | None = None
     augmentation: int | None = None
     query: int | None = None
+    member: int = 0
+
+    def of(self, member: int) -> Seeds:
+        """The streams of a committee's member; those of member 0 are the single classifier's."""
+        return replace(self, member=member)
 
     def stream(self, name: str, *keys: int) -> int:
         """A seed of 63 bits for stream `name` at `keys` (a cycle, an epoch, ...)."""
         own = getattr(self, name, None)
         base = self.seed if own is None else own
-        text = "/".join(map(str, (name, base, *keys)))
+        words = (name, base, *keys, *([f"member{self.member}"] if self.member else []))
+        text = "/".join(map(str, words))
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 

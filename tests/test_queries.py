@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from active.arm import build_query
 from active.classifier import Classifier
-from active.queries.entropy import Entropy
-from active.queries.least_confidence import LeastConfidence
-from active.queries.margin import Margin
 from active.queries.passive import Random
-from active.query import Query, Request, Selection, check_finite, check_selection
+from active.query import Gathered, Query, Request, Selection, check_finite, check_selection
+from conf.compose import compose_config, composer, plain
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
@@ -23,12 +23,30 @@ from datamodules.seeds import Seeds
 from pretext.devices import Devices
 from tests.conftest import ROOT
 
-QUERIES = {
-    "random": Random,
-    "least_confidence": LeastConfidence,
-    "entropy": Entropy,
-    "margin": Margin,
+# What each is built with here, beside its YAML file's settings.
+QUERIES: dict[str, dict[str, Any]] = {
+    "random": {},
+    "least_confidence": {},
+    "entropy": {},
+    "margin": {},
+    "dbal": {},
+    "bald": {},
+    "powerbald": {},
+    "batchbald": {"candidates": 30},
+    "coreset": {},
+    "typiclust": {},
+    "probcover": {},
+    "maxherding": {},
+    "badge": {},
+    "uherding": {},
+    "ens_varr": {},
+    "ens_lc": {},
+    "ens_me": {},
+    "ens_mm": {},
 }
+NO_PASS = {"random", "typiclust", "probcover", "maxherding"}
+BY_FEATURES = {"coreset", "typiclust", "probcover", "maxherding", "uherding"}  # not by logits
+NOT_NESTED = {"typiclust"}  # its clusters depend on the budget
 POOLS = ["random", "duplicates", "one image", "constant logits", "saturated logits"]
 
 
@@ -61,6 +79,13 @@ def make_pool(kind: str, size: int = 60) -> tuple[Classifier, Images]:
     return classifier, Images("fake", part, None, tuple("abcde"), "fake")
 
 
+def make(name: str) -> Query:
+    """The query of an option, as its YAML file has it."""
+    with composer():
+        node = plain(compose_config("active", [f"query={name}"]))["query"] | QUERIES[name]
+    return build_query(node)[0]
+
+
 def ask(
     query: Query,
     classifier: Classifier,
@@ -70,19 +95,36 @@ def ask(
     batch: int = 16,
 ) -> tuple[Selection, Pools]:
     """What a run asks of a query, without the run."""
+    labels = np.zeros(len(images.train), dtype=np.int64)
+    labels[10:] = 99  # of U: nobody may look, and nobody is told
     pools = Pools(len(images.train), np.arange(4), [np.arange(4, 10)])
     datamodule = PoolDataModule(
         images, pools, Seeds(seed), augmenter=Augmenter(2, True), batch_size=8,
         eval_batch_size=batch, mean=[0.5], std=[0.3],
     )  # fmt: skip
-    unlabeled, kept = pools.unlabeled, None
-    if query.needs_pass:
-        trainer = Devices(accelerator="cpu", threads=1).trainer(callbacks=[query])
-        trainer.predict(classifier, datamodule=datamodule, return_predictions=False)
-        assert query.gathered is not None
-        unlabeled, kept = query.gathered
-        check_finite(unlabeled, kept, images.train.ids)
-    return query.select(unlabeled, kept, Request(budget, 1, Seeds(seed))), pools
+    features = images.train.take(np.arange(len(images.train))).flatten(1).float()
+    unit = torch.nn.functional.normalize(features + 1, dim=1).numpy()
+    request = Request(budget, 1, Seeds(seed), unit if query.reads else None)
+    devices = Devices(accelerator="cpu", threads=1)
+    datamodule.at(1, asked=query.covers or ("unlabeled",))
+    query.prepare(datamodule, devices.trainer, request)
+    if query.covers:
+        for member in committee(classifier) if query.wants_committee else [classifier]:
+            trainer = devices.trainer(callbacks=[query])
+            trainer.predict(member, datamodule=datamodule, return_predictions=False)
+    gathered = query.gathered(pools, labels)
+    check_finite(gathered, images.train.ids)
+    return query.select(gathered, request), pools
+
+
+def committee(classifier: Classifier) -> list[Classifier]:
+    """The classifier and two that differ from it in the head's weights."""
+    members = [classifier]
+    for shift in (1, 2):
+        other = copy.deepcopy(classifier)
+        other.head.weight.data = classifier.head.weight.data.roll(shift, dims=0)
+        members.append(other)
+    return members
 
 
 def test_every_option_is_in_this_table() -> None:
@@ -95,52 +137,56 @@ def test_contract(name: str, kind: str) -> None:
     classifier, images = make_pool(kind)
     state = {key: value.clone() for key, value in classifier.state_dict().items()}
     for budget in (1, 7, 50):
-        selection, pools = ask(QUERIES[name](), classifier, images, budget)
+        selection, pools = ask(make(name), classifier, images, budget)
         check_selection(selection, pools.unlabeled, budget)
-        again, _ = ask(QUERIES[name](), classifier, images, budget)
+        again, _ = ask(make(name), classifier, images, budget)
         assert np.array_equal(selection.indices, again.indices)
         assert np.array_equal(selection.scores, again.scores, equal_nan=True)
         assert len(pools.labeled) == 6
     assert all(torch.equal(state[key], value) for key, value in classifier.state_dict().items())
     assert not classifier.training
-    smaller, _ = ask(QUERIES[name](), classifier, images, 7)
+    if name in NOT_NESTED:
+        return
+    smaller, _ = ask(make(name), classifier, images, 7)
     assert np.array_equal(smaller.indices, again.indices[:7]), "not in order of preference"
 
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_batch_size_changes_nothing_but_near_ties(name: str) -> None:
     classifier, images = make_pool("random")
-    one, _ = ask(QUERIES[name](), classifier, images, 50, batch=1)
-    other, _ = ask(QUERIES[name](), classifier, images, 50, batch=50)
+    one, _ = ask(make(name), classifier, images, 50, batch=1)
+    other, _ = ask(make(name), classifier, images, 50, batch=50)
     differ = one.indices != other.indices
     if differ.any():
-        assert np.allclose(one.scores[differ], other.scores[differ], atol=1e-6)
+        assert np.allclose(one.scores[differ], other.scores[differ], atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", QUERIES)
-@pytest.mark.parametrize("kind", ["one image", "constant logits"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(n, "one image") for n in QUERIES]
+    + [(n, "constant logits") for n in sorted(QUERIES.keys() - BY_FEATURES)],
+)
 def test_ties_are_broken_by_the_seed(name: str, kind: str) -> None:
     classifier, images = make_pool(kind)
-    picks = {
-        tuple(ask(QUERIES[name](), classifier, images, 5, seed)[0].indices) for seed in range(6)
-    }
+    picks = {tuple(ask(make(name), classifier, images, 5, seed)[0].indices) for seed in range(6)}
     assert len(picks) == 6
 
 
-@pytest.mark.parametrize("name", [n for n, q in QUERIES.items() if q.needs_pass])
+@pytest.mark.parametrize("name", [n for n in QUERIES if n not in NO_PASS])
 def test_nan_names_the_sample(name: str) -> None:
     classifier, images = make_pool("random")
     with torch.no_grad():
-        classifier.head.bias[2] = float("nan")
+        classifier.projector[2].bias[2] = float("nan")
     with pytest.raises(UserError, match=r"NaN for 50 of 50 .* train/00010"):
-        ask(QUERIES[name](), classifier, images, 3)
+        ask(make(name), classifier, images, 3)
 
 
 def test_nan_of_one_sample_is_found() -> None:
-    kept = np.zeros((5, 2))
-    kept[3, 1] = np.nan
+    kept = torch.zeros(5, 2)
+    kept[3, 1] = torch.nan
+    gathered = Gathered(np.array([0, 1, 2, 4, 5]), np.array([3]), {"logits": kept})
     with pytest.raises(UserError, match=r"NaN for 1 of 5 .* e:"):
-        check_finite(np.array([0, 1, 2, 4, 3]), kept, list("abcde"))
+        check_finite(gathered, list("abcdef"))
 
 
 @pytest.mark.parametrize("name", ["least_confidence", "entropy", "margin"])
@@ -148,7 +194,7 @@ def test_scores_are_those_of_the_model(name: str) -> None:
     from active import acquisition
 
     classifier, images = make_pool("random")
-    selection, _ = ask(QUERIES[name](), classifier, images, 50)
+    selection, _ = ask(make(name), classifier, images, 50)
     pixels = images.train.take(selection.indices).float().div(255).sub(0.5).div(0.3)
     with torch.no_grad():
         values = getattr(acquisition, name)(classifier(pixels)[1])
@@ -158,8 +204,8 @@ def test_scores_are_those_of_the_model(name: str) -> None:
 
 def test_passive_arms_of_a_seed_share_their_order() -> None:
     request = Request(20, 3, Seeds(1))
-    one = Random().select(np.arange(100), None, request).indices
-    other = Random().select(np.arange(0, 100, 2), None, request).indices
+    one = Random().select(Gathered(np.arange(100), np.arange(0)), request).indices
+    other = Random().select(Gathered(np.arange(0, 100, 2), np.arange(0)), request).indices
     kept = [i for i in one if i % 2 == 0]
     assert other[: len(kept)].tolist() == kept
 

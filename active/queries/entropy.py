@@ -12,5 +12,5 @@ from active.query import ScoreQuery
 class Entropy(ScoreQuery):
     """Queries where the predicted class distribution has the largest entropy, in nats."""
 
-    def reduce(self, outputs: Outputs) -> Tensor:
+    def score(self, outputs: Outputs) -> Tensor:
         return entropy(outputs.logits)

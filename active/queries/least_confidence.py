@@ -12,5 +12,5 @@ from active.query import ScoreQuery
 class LeastConfidence(ScoreQuery):
     """Queries where the predicted class has the smallest probability; score 1 - max p."""
 
-    def reduce(self, outputs: Outputs) -> Tensor:
+    def score(self, outputs: Outputs) -> Tensor:
         return least_confidence(outputs.logits)

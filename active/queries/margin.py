@@ -12,5 +12,5 @@ from active.query import ScoreQuery
 class Margin(ScoreQuery):
     """Queries where the two most probable classes are closest; score 1 - (p_first - p_second)."""
 
-    def reduce(self, outputs: Outputs) -> Tensor:
+    def score(self, outputs: Outputs) -> Tensor:
         return margin(outputs.logits)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from active.query import Query, Request, Selection
+from active.query import Gathered, Query, Request, Selection
 from datamodules.draws import random_order
 
 
@@ -17,8 +17,9 @@ class Random(Query):
     study's code drew anew, from the same seed, at every cycle.
     """
 
-    needs_pass: ClassVar[bool] = False
+    covers: ClassVar[tuple[str, ...]] = ()
 
-    def select(self, indices: np.ndarray, kept: np.ndarray | None, request: Request) -> Selection:
-        chosen = random_order(request.seeds.stream("query"), indices)[: request.budget]
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        order = random_order(request.seeds.stream("query"), gathered.indices)
+        chosen = order[: request.budget]
         return Selection(chosen, np.full(len(chosen), np.nan))

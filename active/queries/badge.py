@@ -1,0 +1,21 @@
+"""BADGE (Ash et al., ICLR 2020, https://arxiv.org/abs/1906.03671)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from active.badge import badge
+from active.classifier import Classifier, Outputs
+from active.query import Gathered, Query, Request, Selection, unscored
+
+
+class BADGE(Query):
+    """k-means++ seeding on the gradients of the last layer, for the predicted labels."""
+
+    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+        return {"logits": outputs.logits, "features": outputs.features}
+
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        kept = {k: v.cpu() if v.device.type == "mps" else v for k, v in gathered.unlabeled.items()}
+        chosen = badge(kept["logits"], kept["features"], request.budget, request.generator)
+        return unscored(gathered.indices, chosen)

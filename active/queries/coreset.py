@@ -1,0 +1,41 @@
+"""Core-set selection by greedy k-center (Sener and Savarese, ICLR 2018)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from active.classifier import Classifier, Outputs
+from active.covering import arrange
+from active.query import Gathered, Query, Request, Selection
+from datamodules.coverage import k_center
+
+FEATURES = ("projector", "penultimate")
+
+
+class Coreset(Query):
+    """The sample farthest from L and all chosen, repeatedly, in the classifier's own features.
+
+    https://arxiv.org/abs/1708.00489; the greedy version, as in the study.
+
+    Args:
+        features: `projector` (the 128-d output, the study's) or `penultimate` (the backbone's).
+    """
+
+    covers: ClassVar[tuple[str, ...]] = ("unlabeled", "labeled")
+
+    def __init__(self, features: str = "projector"):
+        super().__init__()
+        if features not in FEATURES:
+            raise ValueError(f"features must be one of {', '.join(FEATURES)}, not {features!r}")
+        self.features = features
+
+    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+        kept = outputs.features if self.features == "projector" else outputs.pooled
+        return {"features": kept}
+
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        unlabeled, labeled = gathered.unlabeled["features"], gathered.labeled["features"]
+        field = arrange(unlabeled, labeled, gathered.indices, request)
+        return field.selection(k_center(field.features, request.budget, labeled=field.labeled))

@@ -1,0 +1,22 @@
+"""MaxHerding (Bae et al., ECCV 2024, https://arxiv.org/abs/2407.12212)."""
+
+from __future__ import annotations
+
+from active.covering import ArtifactQuery
+from active.query import Gathered, Request, Selection
+from datamodules.coverage import max_herding
+
+
+class MaxHerding(ArtifactQuery):
+    """The largest gain in coverage under exp(-(distance / sigma)^2), as the init of that name."""
+
+    def __init__(self, sigma: float = 1.0):
+        super().__init__()
+        if not sigma > 0:
+            raise ValueError(f"sigma must be above 0, not {sigma}")
+        self.sigma = sigma
+
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        field = self.field(gathered, request)
+        picks = max_herding(field.features, request.budget, sigma=self.sigma, labeled=field.labeled)
+        return field.selection(picks)

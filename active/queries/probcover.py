@@ -1,0 +1,41 @@
+"""ProbCover (Yehuda et al., NeurIPS 2022, https://arxiv.org/abs/2205.11320)."""
+
+from __future__ import annotations
+
+import torch
+
+from active.covering import ArtifactQuery
+from active.query import Gathered, Request, Selection
+from datamodules.coverage import probcover
+from datamodules.distances import purity_radius
+from datamodules.typiclust import k_means
+
+
+class ProbCover(ArtifactQuery):
+    """Balls of radius `delta` that cover most of what L's balls do not, as the init of that name.
+
+    Args:
+        delta: the radius; None: the largest at which a share `purity` of all balls holds one
+            cluster only, of k-means with `clusters` clusters on the features.
+        clusters: None: one for each class.
+    """
+
+    def __init__(self, delta: float | None = None, purity: float = 0.95, clusters: int = 10):
+        super().__init__()
+        if delta is not None and not delta > 0:
+            raise ValueError(f"delta must be above 0, not {delta}")
+        if not 0 < purity <= 1:
+            raise ValueError(f"purity must be above 0 and at most 1, not {purity}")
+        if clusters < 2:
+            raise ValueError(f"clusters must be at least 2, not {clusters}")
+        self.delta, self.purity, self.clusters = delta, purity, clusters
+
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        field, delta = self.field(gathered, request), self.delta
+        if delta is None:
+            count = min(self.clusters, len(field.features))
+            labels = torch.from_numpy(k_means(field.features.cpu().numpy(), count, seed=0))
+            delta = purity_radius(field.features, labels.to(field.features.device), self.purity)
+        return field.selection(
+            probcover(field.features, request.budget, delta, labeled=field.labeled)
+        )

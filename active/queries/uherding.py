@@ -1,0 +1,56 @@
+"""UHerding (Bae et al., ICLR 2025, https://arxiv.org/abs/2412.20644)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from active import acquisition
+from active.calibration import temperature
+from active.classifier import Classifier, Outputs
+from active.covering import ArtifactQuery, arrange
+from active.query import Gathered, Request, Selection
+from datamodules.coverage import max_herding
+from datamodules.distances import smallest_distance
+
+
+class UHerding(ArtifactQuery):
+    """MaxHerding whose coverage counts a sample of U by the classifier's margin uncertainty.
+
+    Weight 1 - (p_first - p_second), of probabilities at the temperature with the least calibration
+    error on V (without V: 1); L weighs nothing.
+
+    Args:
+        sigma: of the kernel exp(-(distance / sigma)^2); None: the smallest distance above 0 of two
+            labeled samples (the paper's is the smallest, which two equal images make 0).
+    """
+
+    covers: ClassVar[tuple[str, ...]] = ("unlabeled", "validation")
+
+    def __init__(self, sigma: float | None = None):
+        super().__init__()
+        if sigma is not None and not sigma > 0:
+            raise ValueError(f"sigma must be above 0, not {sigma}")
+        self.sigma = sigma
+
+    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+        return {"logits": outputs.logits}
+
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        heat = 1.0
+        if gathered.validation_labels is not None and len(gathered.validation_labels):
+            heat = temperature(gathered.validation["logits"], gathered.validation_labels)
+        uncertainty = acquisition.margin(gathered.unlabeled["logits"] / heat)
+        unlabeled = request.features_of(gathered.indices)
+        labeled = request.features_of(gathered.labeled_indices)
+        weighted = torch.cat([unlabeled, uncertainty.to(unlabeled)[:, None]], dim=1)
+        none = torch.cat([labeled, torch.zeros_like(labeled[:, :1])], dim=1)
+        field = arrange(weighted, none, gathered.indices, request)
+        features, weights = field.features[:, :-1].contiguous(), field.features[:, -1]
+        sigma = self.sigma or smallest_distance(features[field.labeled])
+        picks = max_herding(
+            features, request.budget, sigma=sigma, labeled=field.labeled, weights=weights
+        )
+        return field.selection(picks)

@@ -1,0 +1,38 @@
+"""A class of the user's own as an option: `--query my_module.MyQuery`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+
+from datamodules.errors import UserError
+
+
+def register(group: str, name: str) -> None:
+    """Makes the class `module.Name` an option of `group`; its settings are its arguments' defaults.
+
+    The module is looked for where Python looks and in the current folder.
+
+    Raises:
+        UserError: where there is no such class, or an argument has no default.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    file, _, kind = name.rpartition(".")
+    try:
+        target = getattr(import_module(file), kind)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise UserError(f"--{group} {name} cannot be imported: {error}") from error
+    if not inspect.isclass(target):
+        raise UserError(f"--{group} {name} is no class")
+    arguments = inspect.signature(target).parameters.values()
+    missing = [a.name for a in arguments if a.default is a.empty and a.kind not in (2, 4)]
+    if missing:
+        raise UserError(f"--{group} {name}: its arguments need defaults: {', '.join(missing)}")
+    settings = {a.name: a.default for a in arguments if a.default is not a.empty}
+    ConfigStore.instance().store(group=group, name=name, node={"_target_": name, **settings})

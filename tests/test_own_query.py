@@ -1,0 +1,62 @@
+"""A query of the user's own, as the README has it, and queries that read an artifact."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY, Finished, only_run, rows_of, selected_of
+
+Cli = Callable[..., Finished]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> None:
+    """The README's block in the current folder."""
+    blocks = re.findall(r"```python\n(# my_queries\.py\n.*?)```", (ROOT / "README.md").read_text(),
+                        flags=re.DOTALL)  # fmt: skip
+    (block,) = blocks
+    (tmp_path / "my_queries.py").write_text(block)
+
+
+@pytest.mark.usefixtures("own")
+def test_the_readmes_query_runs(cli: Cli, tmp_path: Path) -> None:
+    finished = cli(*TINY, "--query", "my_queries.Gap", "--query.power", "2")
+    assert finished.status == 0, finished.err
+    run = only_run(tmp_path)
+    assert "my_queries.Gap-power2" in str(run)
+    assert [row["pool/labeled"] for row in rows_of(run)] == [20, 40, 60]
+    entropy = cli(*TINY, "--query", "entropy", "--runs_dir", "other")
+    assert entropy.status == 0
+    other = next((tmp_path / "other").glob("**/config.yaml")).parent
+    assert selected_of(other)[0] == selected_of(run)[0]
+    assert selected_of(other)[1] != selected_of(run)[1]
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("my_queries.Gip", "cannot be imported"),
+        ("no_such_module.Gap", "cannot be imported"),
+        ("my_queries.__doc__", "is no class"),
+    ],
+)
+def test_a_query_that_is_not_there(cli: Cli, name: str, sentence: str) -> None:
+    refused = cli("--query", name)
+    assert refused.status == 2
+    assert sentence in refused.err
+
+
+def test_a_query_on_an_artifact_trains_it_once(cli: Cli, tmp_path: Path) -> None:
+    command = (*TINY, "--query", "typiclust", "--query.model.max_epochs", "1")
+    finished = cli(*command)
+    assert finished.status == 0, finished.err
+    assert len(list((tmp_path / "artifacts/digits").glob("simclr-*"))) == 1
+    chosen = selected_of(only_run(tmp_path))
+    assert len({i for cycle in chosen for i in cycle}) == 60
+    again = cli(*command, "--runs_dir", "again", "--pretext.if_missing", "error")
+    assert again.status == 0, again.err
