@@ -93,8 +93,10 @@ def ask(
     budget: int,
     seed: int = 0,
     batch: int = 16,
+    devices: Devices | None = None,
 ) -> tuple[Selection, Pools]:
     """What a run asks of a query, without the run."""
+    devices = devices or Devices(accelerator="cpu", threads=1)
     labels = np.zeros(len(images.train), dtype=np.int64)
     labels[10:] = 99  # of U: nobody may look, and nobody is told
     pools = Pools(len(images.train), np.arange(4), [np.arange(4, 10)])
@@ -105,7 +107,6 @@ def ask(
     features = images.train.take(np.arange(len(images.train))).flatten(1).float()
     unit = torch.nn.functional.normalize(features + 1, dim=1).numpy()
     request = Request(budget, 1, Seeds(seed), unit if query.reads else None)
-    devices = Devices(accelerator="cpu", threads=1)
     datamodule.at(1, asked=query.covers or ("unlabeled",))
     query.prepare(datamodule, devices.trainer, request)
     if query.covers:
@@ -114,7 +115,7 @@ def ask(
             trainer.predict(member, datamodule=datamodule, return_predictions=False)
     gathered = query.gathered(pools, labels)
     check_finite(gathered, images.train.ids)
-    return query.select(gathered, request), pools
+    return devices.decide(lambda: query.select(gathered, request)), pools
 
 
 def committee(classifier: Classifier) -> list[Classifier]:
