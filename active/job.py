@@ -46,7 +46,7 @@ def check(job: Job) -> None:
 def run(job: Job) -> None:
     """One run, from the start or from where it stopped."""
     config: ActiveConfig = job.config
-    devices = devices_of(config.trainer, config.data)
+    devices = devices_of(config.trainer, config.data, config.learner.width)
     if config.dry_run:
         ready = prepare(job)
         stages = [_stage(job, ready, model) for model in (ready.arm.model, ready.query_model)]
@@ -150,7 +150,7 @@ def _stage(job: Job, ready: Setup, model: dict[str, Any] | None) -> Stage | None
     config: ActiveConfig = job.config
     if model is None:
         return None
-    devices = devices_of(config.trainer, config.data, pretext=True)
+    devices = devices_of(config.trainer, config.data)
     context = context_of(config, ready.images, devices, ready.pretext_seed)
     return stage_of(model, context)
 

@@ -40,8 +40,7 @@ class Devices:
     """Makes the Trainers of a run, all with the same devices, strategy and precision.
 
     Args:
-        precision: `auto` takes `fast_precision` where the hardware has bf16 arithmetic
-                (on CPUs: and `width` is a multiple of 16).
+        precision: `auto` takes `fast_precision` where the hardware has bf16 arithmetic.
         width: channels of the network's first stage, which the layout depends on.
         threads: CPU threads; None leaves PyTorch's choice.
         compile: torch.compile the module before training.
@@ -87,7 +86,7 @@ class Devices:
         self.kind: str = probe.strategy.root_device.type
         self.world_size: int = probe.world_size
         self.precision = fast_precision if precision == "auto" else precision
-        if precision == "auto" and not self._half_is_safe():
+        if precision == "auto" and fast_precision != FULL and not has_bf16(self.kind):
             self.precision = FULL
         self._arguments["precision"] = self.precision
         if self.world_size > 1 and strategy in ("auto", "ddp"):
@@ -99,17 +98,13 @@ class Devices:
         except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
             raise UserError(f"trainer.precision: {str(error).splitlines()[0]}") from error
 
-    def _half_is_safe(self) -> bool:
-        """Whether `auto` may take a half precision: fast here, and known to end well.
-
-        On CPUs not for networks whose channels are no multiple of 16: there oneDNN's bf16 backward
-        pass ended the process now and then, by a segmentation fault (torch 2.15, width 8 and 12).
-        """
-        return has_bf16(self.kind) and (self.kind != "cpu" or self.width % 16 == 0)
-
     @property
     def channels_last(self) -> bool:
-        """The layout that convolutions in half precision want, for widths that fill its blocks."""
+        """The layout that convolutions in half precision want.
+
+        Not for networks whose channels are no multiple of 16: there, in this layout, oneDNN's bf16
+        backward pass ended the process on a CPU (torch 2.15, width 8 and 12, odd batches).
+        """
         return self.precision != FULL and self.width % 16 == 0
 
     def arrange(self, network: nn.Module, module: nn.Module) -> None:

@@ -46,7 +46,7 @@ def run(job: Job) -> None:
 def _stage(job: Job) -> Stage:
     config: PretextConfig = job.config
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
-    devices = devices_of(config.trainer, config.data, pretext=True)
+    devices = devices_of(config.trainer, config.data)
     context = context_of(config, images, devices, _seed(config))
     return stage_of(job.resolved["model"], context)
 

@@ -35,15 +35,21 @@ def _images(data: str, artifacts_dir: str, write: bool) -> Images:
     return load_images(source, Path(artifacts_dir), config["in_memory"], write)
 
 
-def devices_of(trainer: TrainerConfig, data: DataConfig, pretext: bool = False) -> Devices:
-    """The devices that a trainer's config asks for; what is fast for a classifier's small batches
-    need not be for a pretext model's large ones."""
+def devices_of(trainer: TrainerConfig, data: DataConfig, width: int | None = None) -> Devices:
+    """The devices that a trainer's config asks for.
+
+    What is fast for a classifier's small batches need not be for a pretext model's large ones.
+
+    Args:
+        width: of the classifier; None: it is a pretext model that is trained.
+    """
     settings = dict(vars(trainer))
     for name in ("max_epochs", "val_checks", "keep_checkpoints"):
         del settings[name]
     recipe = data.recipe
-    fast = recipe.pretext_precision if pretext else recipe.fast_precision
-    return Devices(fast_precision=fast, width=recipe.width, **settings)
+    if width is None:
+        return Devices(fast_precision=recipe.pretext_precision, width=recipe.width, **settings)
+    return Devices(fast_precision=recipe.fast_precision, width=width, **settings)
 
 
 def inputs_of(data: DataConfig, images: Images) -> dict[str, Any]:

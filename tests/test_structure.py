@@ -23,7 +23,8 @@ MAY_IMPORT = {
 }
 ENTRIES = {"active/run.py", "active/report.py", "pretext/train.py"}
 PURE = {
-    "active/acquisition.py", "active/pool_report.py", "datamodules/color.py",
+    "active/acquisition.py", "active/badge.py", "active/bayesian.py", "active/calibration.py",
+    "active/committee.py", "active/pool_report.py", "datamodules/color.py",
     "datamodules/coverage.py", "datamodules/distances.py", "datamodules/draws.py",
     "datamodules/initial.py", "datamodules/strong.py", "datamodules/typiclust.py",
     "datamodules/views.py", "pretext/losses.py", "pretext/monitors.py",

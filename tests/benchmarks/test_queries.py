@@ -1,0 +1,113 @@
+"""What queries cost; run with `pytest -m benchmark -s`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from active.queries.dbal import DBAL
+from active.queries.margin import Margin
+from active.query import Query, Request
+from datamodules.coverage import k_center
+from datamodules.distances import exact, exact_blocks, squared_distances
+from datamodules.seeds import Seeds
+from tests.benchmarks.test_coverage import peak
+from tests.benchmarks.test_speed import compare, make
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
+N, D, L, B = 45_000, 128, 5_000, 5_000
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist", "digits"])
+def test_mc_dropout_over_one_plain_pass(name: str) -> None:
+    """25 head passes after the backbone, beside a pass that keeps one number of the logits."""
+    count = {"cifar10": 4000, "mnist": 8000, "digits": 40_000}[name]
+    classifier, datamodule, devices = make(name, 10, count)
+    request = Request(10, 1, Seeds(0))
+
+    def seconds(query: Query) -> float:
+        query.prepare(datamodule, devices.trainer, request)
+        started = time.perf_counter()
+        trainer = devices.trainer(callbacks=[query])
+        trainer.predict(classifier, datamodule=datamodule, return_predictions=False)
+        query.gathered(datamodule.pools, None)
+        return time.perf_counter() - started
+
+    a, b, ratio = compare(lambda: seconds(DBAL()), lambda: seconds(Margin()))
+    print(f"\n| dbal over margin, {name} | {1e6 * a / count:.0f} us | {1e6 * b / count:.0f} us | "
+          f"{1 / ratio:.3f} |")  # fmt: skip
+
+
+def plain_greedy(features: Tensor, nearest: Tensor, budget: int) -> list[int]:
+    """The greedy loop in torch, one matrix-vector product a pick, in our arithmetic."""
+    x = exact(features)
+    norms, nearest, picks = x.square().sum(1), nearest.clone(), []
+    while len(picks) < budget:
+        best = int(nearest.argmax())
+        picks.append(best)
+        squared = (norms + norms[best] - 2 * (x @ x[best])).clamp_(min=0)
+        torch.minimum(nearest, squared, out=nearest)
+        nearest[best] = -torch.inf
+    return picks
+
+
+def trained_features(file: str) -> Tensor:
+    """(N + L, D) features of a trained classifier, saved as .npy by the caller."""
+    return torch.from_numpy(np.load(file)).float()[: N + L]
+
+
+def test_coreset_over_the_plain_loop(pytestconfig: pytest.Config) -> None:
+    """On `coreset_features.npy` in the working folder, of a trained classifier; else on blobs."""
+    file = Path("coreset_features.npy")
+    features = trained_features(str(file)) if file.exists() else blobs(N + L)
+    labeled = torch.arange(N, N + L)
+    before = peak()
+    started = time.perf_counter()
+    centers = exact(features[labeled])
+    first = torch.cat([squared_distances(x, centers).amin(1) for x in exact_blocks(features)])
+    distances = time.perf_counter() - started
+    gemm = gemm_seconds(features)
+    started = time.perf_counter()
+    ours = k_center(features, B, labeled=labeled).tolist()
+    whole = time.perf_counter() - started
+    memory = peak() - before
+    first[labeled] = -torch.inf
+    started = time.perf_counter()
+    plain = plain_greedy(features, first, B)
+    loop = time.perf_counter() - started
+    same = sum(a == b for a, b in zip(ours, plain, strict=True))
+    print(f"\n| coreset, N {N}, L {L}, B {B} | first distances {distances:.2f} s, GEMM alone "
+          f"{gemm:.2f} s | greedy {whole - distances:.2f} s | plain loop {loop:.1f} s | ratio "
+          f"{loop / (whole - distances):.1f} | {same} same picks | {memory:.0f} MiB |")  # fmt: skip
+
+
+def gemm_seconds(features: Tensor) -> float:
+    """The product of all samples with L alone, in float64 and the same blocks."""
+    x, y = features.double(), features[N:].double().T
+    started = time.perf_counter()
+    for rows in x.split(512):
+        rows @ y
+    return time.perf_counter() - started
+
+
+def blobs(count: int) -> Tensor:
+    """Clustered rows of unit length."""
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.randn(200, D, generator=generator)
+    rows = centers[torch.randint(200, (count,), generator=generator)]
+    noise = torch.randn(count, D, generator=generator)
+    return torch.nn.functional.normalize(rows + 0.7 * noise, dim=1)
+
+
+def test_coreset_of_a_million() -> None:
+    features = blobs(1_000_000)
+    before = peak()
+    started = time.perf_counter()
+    k_center(features, 10_000, start=0)
+    seconds = time.perf_counter() - started
+    print(f"\n| coreset, N 1,000,000, B 10,000 | {seconds:.1f} s | {peak() - before:.0f} MiB |")
