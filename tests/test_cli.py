@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from active.arm import build_arm
+from active.arm import build_arm, build_query, check_reads
 from conf.cli import expand, parse
 from conf.compose import build, compose_config, composer, groups, groups_of, plain
 from conf.help import help_text
@@ -147,7 +147,9 @@ def test_every_option_composes_and_builds(group: str, option: str) -> None:
     with composer():
         config = plain(compose_config(program, [override]))
     if group == "query":
-        build(config[group])
+        query, model = build_query(config[group])
+        if model is not None:
+            check_reads("query", query.reads, model)
     if group == "init":
         options = {"path": str(ROOT / "tests/conftest.py")} if option == "file" else {}
         with contextlib.suppress(UserError) if options else contextlib.nullcontext():
