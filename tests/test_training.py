@@ -155,6 +155,7 @@ def test_training_equals_a_bare_loop(tmp_path: Path, devices: Devices) -> None:
     optimizer = torch.optim.SGD(
         bare.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=3e-4, fused=True
     )
+    devices.arrange(bare.backbone, bare)
     bare.train()
     for epoch in range(3):
         optimizer.param_groups[0]["lr"] = 0.02 * 0.5 * (1 + np.cos(np.pi * epoch / 3))
