@@ -97,7 +97,7 @@ class Run:
         device = "cpu" if self.devices.kind == "mps" else self.devices.kind  # needs float64
         request = Request(self.budget, cycle, self.seeds, features, device)
         self.datamodule.at(cycle, asked=self.query.covers or ("unlabeled",))
-        self.query.prepare(self.datamodule, self.devices.trainer, request)
+        self.query.prepare(self.datamodule, self._query_trainer, request)
         if self.query.covers:
             classifiers = self._previous(cycle)
             for classifier in classifiers if self.query.wants_committee else classifiers[:1]:
@@ -112,6 +112,12 @@ class Run:
             return selection
 
         return self.devices.decide(select)
+
+    def _query_trainer(self, **arguments: Any) -> pl.Trainer:
+        """For a query that trains a model of its own, seen and logged as the classifier is."""
+        callbacks = [*arguments.pop("callbacks", []), self.display]
+        loggers: Any = list(self.loggers) or False
+        return self.devices.trainer(callbacks=callbacks, logger=loggers, **arguments)
 
     def _choose_first(self) -> Selection:
         """The initial pool, described beside chance, in a log line, `pool.json` and a sheet."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from active.classifier import Classifier
 from active.plan import TRAIN_WEIGHT, CyclePlan
 from pretext.timing import duration
 
@@ -52,9 +53,11 @@ class Display(pl.Callback):
             sum(p.weight for p in self.plans) - self.total
         )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        if not isinstance(module, Classifier):  # a query's own model
+            return self._refresh(trainer, "train for the query")
         self.work += TRAIN_WEIGHT * self.plans[self.cycle].labeled / trainer.num_training_batches
-        self._refresh(trainer, "train")
+        return self._refresh(trainer, "train")
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self._refresh(trainer, "validate")
@@ -70,7 +73,7 @@ class Display(pl.Callback):
         if self._progress.disable or now - self.shown < EVERY:
             return
         self.shown = now
-        if stage == "train":
+        if trainer.training:
             metrics = trainer.callback_metrics
             values = [
                 f"{k} {float(metrics[k]):.4g}" for k in ("train/loss", "val/acc") if k in metrics

@@ -104,7 +104,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     loggers: list[Sink] = []
 
     def open_loggers() -> None:
-        loggers.extend(_loggers(job, folder, len(rows), identity))
+        loggers.extend(_loggers(job, folder, len(rows), identity, ready.query.curves))
         for logger in loggers:
             for used in (artifact, read):
                 if used is not None:
@@ -186,7 +186,13 @@ def _datamodule(ready: Setup, devices: Devices) -> PoolDataModule:
     )
 
 
-def _loggers(job: Job, folder: RunFolder, first_cycle: int, identity: dict[str, Any]) -> list[Sink]:
+def _loggers(
+    job: Job,
+    folder: RunFolder,
+    first_cycle: int,
+    identity: dict[str, Any],
+    own_curves: tuple[str, ...],
+) -> list[Sink]:
     same = {k: v for k, v in flatten(identity).items() if not is_volatile(k)}
     text = json.dumps([job.name.path, same], sort_keys=True, default=str)
     info = RunInfo(
@@ -200,6 +206,7 @@ def _loggers(job: Job, folder: RunFolder, first_cycle: int, identity: dict[str, 
         curves=CURVES,
         first=first_cycle,
         cycle_metrics=CYCLE_METRICS,
+        own_curves=own_curves,
     )
     return [build(node, info=info) for node in job.config.logger.values()]
 

@@ -78,6 +78,7 @@ class Query(pl.Callback):
     wants_dropout: ClassVar[bool] = False  # MC dropout: `learner.dropout auto` switches it on
     wants_committee: ClassVar[bool] = False  # `learner.members auto` trains several classifiers
     reads: ClassVar[str] = ""  # "features" of a pretext artifact
+    curves: ClassVar[tuple[str, ...]] = ()  # that its own model logs; the first is their axis
 
     def __init__(self) -> None:
         self._indices: list[Tensor] = []
@@ -190,9 +191,9 @@ def check_finite(gathered: Gathered, ids: list[str]) -> None:
             bad |= rows.reshape(count, -1).isnan().any(dim=1).cpu().numpy()
     if bad.any():
         raise UserError(
-            f"the classifier's output is NaN for {bad.sum()} of {count} unlabeled samples, "
+            f"the model's output is NaN for {bad.sum()} of {count} unlabeled samples, "
             f"first {ids[gathered.indices[bad.argmax()]]}: its training diverged; "
-            "a smaller --learner.lr may help"
+            "a smaller --learner.lr (--query.lr, where the query trains a model) may help"
         )
 
 

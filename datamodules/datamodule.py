@@ -13,7 +13,7 @@ from datamodules.augment import Augmenter, Normalizer
 from datamodules.images import Images, Part
 from datamodules.loading import ImageDataModule
 from datamodules.pools import Pools
-from datamodules.samplers import TrainBatches
+from datamodules.samplers import PairBatches, TrainBatches
 from datamodules.seeds import Seeds
 
 STATISTICS_IMAGES = 1000  # how many images the mean and std of an unknown data set are taken from
@@ -22,7 +22,7 @@ STATISTICS_IMAGES = 1000  # how many images the mean and std of an unknown data 
 class Batch(NamedTuple):
     """What a module is given: N images, their labels and their sample indices.
 
-    `labels` is None while predicting, so that no query can see a label of U.
+    `labels` is None in a query, so that none can see a label of U.
     """
 
     images: Tensor  # (N, C, H, W) float32, normalized
@@ -64,14 +64,26 @@ class PoolDataModule(ImageDataModule):
         self.normalizer, self.augmenter = Normalizer(mean, std), augmenter
         self.cycle, self.member = 0, 0
         self.asked: tuple[str, ...] = ("unlabeled",)  # pools that a query's pass covers
-        self._augmentation_seed = (-1, -1, -1, 0)  # cycle, member, epoch, seed
+        self.paired = 0
+        self._augmentation_seed = (-1, -1, -1, 0)  # cycle, member, epoch or step, seed
 
-    def at(self, cycle: int, member: int = 0, asked: tuple[str, ...] = ("unlabeled",)) -> None:
-        """Serves a cycle's batches of one classifier, and these pools to a query's pass."""
-        self.cycle, self.member, self.asked = cycle, member, asked
+    def at(
+        self, cycle: int, member: int = 0, asked: tuple[str, ...] = ("unlabeled",), paired: int = 0
+    ) -> None:
+        """Serves a cycle's batches of one classifier, and these pools to a query's pass.
+
+        Args:
+            paired: for a query that trains a model of its own: batches of so many labeled and,
+                after them, as many unlabeled images, without labels, augmented anew each step.
+        """
+        self.cycle, self.member, self.asked, self.paired = cycle, member, asked, paired
 
     def train_dataloader(self) -> DataLoader:
         rank, world_size = self.ranks()
+        if self.paired:
+            pools = self.pools.labeled, self.pools.unlabeled
+            pairs = PairBatches(*pools, self.paired, self.seeds, self.cycle, rank, world_size)
+            return self.loader(self.images.train, pairs)
         sampler = TrainBatches(
             self.pools.labeled,
             self.batch_size,
@@ -83,7 +95,7 @@ class PoolDataModule(ImageDataModule):
         return self.loader(self.images.train, sampler)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        if not len(self.pools.validation):
+        if self.paired or not len(self.pools.validation):
             return []
         return self.eval_loader(self.images.train, self.pools.validation)
 
@@ -106,15 +118,18 @@ class PoolDataModule(ImageDataModule):
         assert part is not None
         images, indices = self.raw(part, batch)
         if trainer.training:
-            images = self.augmenter(images, indices, self._seed_of_epoch(trainer.current_epoch))
-        labels = None if trainer.predicting else self.labels(part, indices)
+            moment = trainer.global_step if self.paired else trainer.current_epoch
+            images = self.augmenter(images, indices, self._augmentation(moment))
+        blind = trainer.predicting or self.paired
+        labels = None if blind else self.labels(part, indices)
         return Batch(self.lay_out(self.normalizer(images)), labels, indices)
 
-    def _seed_of_epoch(self, epoch: int) -> int:
+    def _augmentation(self, moment: int) -> int:
+        """The seed of an epoch's augmentations, or of a step's."""
         *known, seed = self._augmentation_seed
-        now = (self.cycle, self.member, epoch)
+        now = (self.cycle, self.member, moment)
         if now != tuple(known):
-            seed = self.seeds.of(self.member).stream("augmentation", self.cycle, epoch)
+            seed = self.seeds.of(self.member).stream("augmentation", self.cycle, moment)
             self._augmentation_seed = (*now, seed)
         return seed
 

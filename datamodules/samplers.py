@@ -94,6 +94,51 @@ class PartnerBatches(Sampler[np.ndarray]):
             yield np.concatenate([batch, self.neighbors[batch, column]])
 
 
+class PairBatches(Sampler[np.ndarray]):
+    """Full batches of as many labeled as unlabeled samples, the labeled ones first.
+
+    Each pool is walked through in one random order after another, so that a small one comes round
+    as often as it must. A rank takes every world_size-th sample of both halves.
+
+    Args:
+        batch_size: samples of each pool in a global batch.
+    """
+
+    def __init__(
+        self,
+        labeled: np.ndarray,
+        unlabeled: np.ndarray,
+        batch_size: int,
+        seeds: Seeds,
+        cycle: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.pools, self.batch_size = (labeled, unlabeled), batch_size
+        self.seeds, self.cycle, self.epoch = seeds, cycle, 0
+        self.rank, self.world_size = rank, world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(sum(map(len, self.pools)) // self.batch_size, 1)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        generator = self.seeds.numpy("pairs", self.cycle, self.epoch)
+        size = len(self) * self.batch_size
+        orders = [_rounds(pool, size, generator) for pool in self.pools]
+        for start in range(self.rank, size, self.batch_size):
+            end = start - self.rank + self.batch_size
+            yield np.concatenate([order[start : end : self.world_size] for order in orders])
+
+
+def _rounds(pool: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """The first `size` of one permutation of `pool` after another."""
+    rounds = [generator.permutation(pool) for _ in range(-(-size // len(pool)))]
+    return np.concatenate(rounds)[:size]
+
+
 class EvalBatches(Sampler[np.ndarray]):
     """Fixed batches of sorted indices, whole batches round-robin over ranks.
 

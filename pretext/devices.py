@@ -32,6 +32,7 @@ warnings.filterwarnings("ignore", ".*`IterableDataset` has `__len__` defined.*")
 warnings.filterwarnings("ignore", ".*Total length of `.*` across ranks is zero.*")
 # Values are averaged over ranks before they are logged.
 warnings.filterwarnings("ignore", ".*It is recommended to use `self.log.*sync_dist=True.*")
+warnings.filterwarnings("ignore", ".*The `srun` command is available.*")  # grids submit jobs
 warnings.filterwarnings("ignore", ".*predict returned None if it was on purpose.*")
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 

@@ -35,6 +35,7 @@ class RunInfo:
     curves: tuple[str, ...]
     first: int  # on the first axis: what lies before is complete, and logged
     cycle_metrics: tuple[str, ...] = ()
+    own_curves: tuple[str, ...] = ()  # of a query's own model; the first is their axis
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class CSVCurves(Sink):
         super().__init__()
         self.file = info.folder / "curves.csv"
         self._row: dict[str, Any] = {}
-        self.axes, self.curves = info.axes, info.curves
+        self.axes, self.curves, self.own_curves = info.axes, info.curves, info.own_curves
         kept = [self.columns]
         if self.file.exists():
             with open(self.file, newline="") as stream:
@@ -90,7 +91,7 @@ class CSVCurves(Sink):
 
     @property
     def columns(self) -> list[str]:
-        return [*self.axes, *self.curves]
+        return [*self.axes, *self.curves, *self.own_curves]
 
     @property
     def name(self) -> str:
@@ -108,8 +109,9 @@ class CSVCurves(Sink):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """V is evaluated before the epoch's end, and logged first: one line holds both."""
         self._row |= metrics
-        if "train/loss" in metrics:
-            row = self._row | {name: int(self._row[name]) for name in self.axes}
+        if metrics.keys() & {"train/loss", *self.own_curves[:1]}:
+            whole = (*self.axes, *self.own_curves[:1])
+            row = self._row | {name: int(self._row[name]) for name in whole if name in self._row}
             with open(self.file, "a", newline="") as stream:
                 csv.writer(stream).writerow([row.get(name, "") for name in self.columns])
             self._row = {}

@@ -115,6 +115,8 @@ def open_wandb(
                 run.define_metric(name, step_metric="pool/labeled")
     for name in info.curves:
         run.define_metric(name, step_metric="epoch")
+    for name in info.own_curves[1:]:
+        run.define_metric(name, step_metric=info.own_curves[0])
     sink = WandbSink(experiment=run, project=project)
     sink.cycle_metrics = info.cycle_metrics
     return sink

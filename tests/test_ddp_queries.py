@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.test_queries import QUERIES
 
+TRAIN = {"vaal"}  # a model of their own, which more processes train with other arithmetic
 Found = dict[str, np.ndarray]
 
 
@@ -29,9 +30,24 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Found]:
 
 
 @pytest.mark.parametrize("size", [61, 11])
-@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("name", [name for name in QUERIES if name not in TRAIN])
 def test_two_processes_choose_as_one(found: dict[int, Found], name: str, size: int) -> None:
     """11 images leave one in U, fewer than processes."""
     for what in ("indices", "scores"):
         one, two = (found[processes][f"{name}/{size}/{what}"] for processes in (1, 2))
         assert np.array_equal(one, two, equal_nan=what == "scores"), what
+
+
+@pytest.mark.parametrize("size", [61, 11])
+@pytest.mark.parametrize("name", sorted(TRAIN))
+def test_two_processes_train_a_querys_model(found: dict[int, Found], name: str, size: int) -> None:
+    indices, scores = (found[2][f"{name}/{size}/{what}"] for what in ("indices", "scores"))
+    assert len(set(indices)) == len(indices) == {61: 20, 11: 1}[size]
+    assert indices.min() >= 10
+    assert np.isfinite(scores).all()
+
+
+def test_two_processes_of_vaal_agree(found: dict[int, Found]) -> None:
+    """From the same weights the same scores; after training the same weights on both."""
+    assert np.array_equal(found[1]["vaal/untrained"], found[2]["vaal/untrained"])
+    assert found[2]["vaal/spread"] == 0
