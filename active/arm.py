@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from active.learner import Learner
 from active.query import Query
 from conf.compose import build
 from datamodules.augment import Normalizer
@@ -67,10 +68,17 @@ def build_query(node: dict[str, Any]) -> tuple[Query, dict[str, Any] | None]:
     return build(own), node.get("model")
 
 
+def build_learner(node: dict[str, Any]) -> tuple[Learner, dict[str, Any] | None]:
+    """A learner, and the config of the model that it stands on; None for one from scratch."""
+    own = {key: value for key, value in node.items() if key not in ("model", "pretext_seed")}
+    return build(own), node.get("model")
+
+
 def check_reads(what: str, reads: str, model: dict[str, Any]) -> None:
     """Raises UserError where `model` does not leave what an init or a query reads."""
     kind = model_type(model)
-    if reads not in kind.leaves:
+    leaves = (*kind.leaves, *(["weights"] if kind.has_backbone else []))
+    if reads not in leaves:
         raise UserError(
             f"the {what} needs {reads}, and {kind.__name__} leaves "
             f"{' and '.join(kind.leaves)} only; choose another --{what}.model"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 
-from active.classifier import Classifier
+from active.cycle_zero import CycleZero
 from active.display import Display
 from active.folder import RunFolder
 from active.members import Votes, load_committee, mean_row
 from active.pool_report import SHEET, contact_sheet, describe_pool, png, sentence
+from active.predictor import Predictor
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
 from datamodules.datamodule import PoolDataModule
@@ -48,7 +50,8 @@ class Run:
     init: Init
     candidates: Candidates
     query: Query
-    make_classifier: Callable[[], Classifier]
+    make_classifier: Callable[[], Predictor]
+    predictor: type[Predictor]  # its class
     training: Training
     devices: Devices
     folder: RunFolder
@@ -56,11 +59,14 @@ class Run:
     display: Display
     init_budget: int
     budget: int
+    validation_labels: Callable[[int], int]  # how many of V go with so many of L
     members: int = 1
+    described: dict[str, Any] = field(default_factory=dict)  # what each row says of the run
+    shared: CycleZero | None = None
     features: Callable[[], np.ndarray] | None = None  # of the artifact that the query reads
     warm_start: bool = False
     keep_all_checkpoints: bool = False
-    _classifiers: list[Classifier] | None = None  # of the last complete cycle
+    _classifiers: list[Predictor] | None = None  # of the last complete cycle
 
     def go(self, done: int, cycles: int) -> None:
         """Cycles `done` to `cycles`; those before are complete on disk."""
@@ -138,13 +144,13 @@ class Run:
             logger.log_pool(described, sheet)
         return selection
 
-    def _previous(self, cycle: int) -> list[Classifier]:
+    def _previous(self, cycle: int) -> list[Predictor]:
         """The classifiers of the cycle before, from memory or from their checkpoint."""
         if self._classifiers is None:
             file = self.devices.decide(lambda: self.folder.verify_checkpoint(cycle - 1))
-            self._classifiers = load_committee(file)
+            self._classifiers = load_committee(file, self.predictor)
             for classifier in self._classifiers:
-                self.devices.arrange(classifier.backbone, classifier)
+                self.devices.arrange(classifier.network, classifier)
         return self._classifiers
 
     def _train(self, cycle: int) -> dict[str, Any]:
@@ -153,26 +159,43 @@ class Run:
         self._classifiers = None
         classifiers, rows, votes = [], [], Votes()
         for member in range(self.members):
-            torch.manual_seed(self.seeds.of(member).stream("weights", cycle))
-            classifier = self.make_classifier()
-            if warm is not None:
-                classifier.load_state_dict(warm[member].state_dict())
-            self.datamodule.at(cycle, member)
-            loggers = self.loggers if member == 0 else []
-            callbacks: list[pl.Callback] = [self.display, *([votes] if self.members > 1 else [])]
-            rows.append(
-                self.training.fit(classifier, self.datamodule, self.devices, loggers, callbacks)
-            )
+            start = None if warm is None else warm[member].state_dict()
+            classifier, row = self._train_member(cycle, member, start, votes)
             votes.close()
             classifiers.append(classifier)
+            rows.append(row)
         self._classifiers = classifiers
         metrics = rows[0] if self.members == 1 else {**mean_row(rows), **votes.metrics()}
         return {
             "cycle": cycle,
+            **self.described,
             **metrics,
             **self._describe_pool(),
             "deterministic": self.devices.deterministic,
         }
+
+    def _train_member(
+        self, cycle: int, member: int, start: dict[str, Any] | None, votes: Votes
+    ) -> tuple[Predictor, dict[str, Any]]:
+        """A classifier and its numbers; cycle 0's may have been trained by another run."""
+        data, devices, seeds = self.datamodule, self.devices, self.seeds.of(member)
+        callbacks: list[pl.Callback] = [self.display, *([votes] if self.members > 1 else [])]
+        logged = self.loggers if member == 0 else []
+        data.at(cycle, member)
+
+        def train(loggers: Sequence[Logger]) -> tuple[Predictor, dict[str, Any]]:
+            torch.manual_seed(seeds.stream("weights", cycle))
+            classifier = self.make_classifier()
+            if start is not None:
+                classifier.load_state_dict(start)
+            return classifier, self.training.fit(classifier, data, devices, loggers, callbacks)
+
+        if cycle > 0 or self.shared is None:
+            return train(logged)
+        classifier, row, found = self.shared.get(self.pools, seeds, logged, train)
+        if found and self.members > 1:
+            self.training.test(classifier, data, devices, callbacks)  # for its votes
+        return classifier, row
 
     def _describe_pool(self) -> dict[str, Any]:
         labeled = self.pools.labeled
@@ -184,7 +207,7 @@ class Run:
             "pool/fraction": len(labeled) / self.pools.total,
             "pool/classes": len(shares),
             "pool/entropy": float(-(shares * np.log(shares)).sum()) + 0.0,
-            "pool/validation_labels": len(self.pools.validation),
+            "pool/validation_labels": self.validation_labels(len(labeled)),
         }
 
     def _write_selection(self, cycle: int, selection: Selection, seconds: float) -> None:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from active.classifier import Classifier
 from active.plan import TRAIN_WEIGHT, CyclePlan
+from active.predictor import Predictor
 from pretext.timing import duration
 
 log = logging.getLogger("initial_pools")
@@ -54,7 +54,7 @@ class Display(pl.Callback):
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        if not isinstance(module, Classifier):  # a query's own model
+        if not isinstance(module, Predictor):  # a query's own model
             return self._refresh(trainer, "train for the query")
         self.work += TRAIN_WEIGHT * self.plans[self.cycle].labeled / trainer.num_training_batches
         return self._refresh(trainer, "train")

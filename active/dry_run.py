@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from active.learner import Seen
 from active.plan import measure
 from active.prepare import Setup
 from pretext.console import log_to_terminal
@@ -34,15 +35,19 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
     if ready.images.classes is None:
         print("  no labels: the list of files to label first would be written, nothing trained")
         return
-    train_s, forward_s = measure(
-        ready.make_classifier(), devices, ready.images.train.shape, ready.config.learner.batch_size
-    )
     plans = ready.plans
     train, evaluate, query = (
         sum(getattr(p, n) for p in plans) for n in ("train", "evaluate", "query")
     )
     print(f"  cycles: {len(plans)}, labels {plans[0].labeled} to {plans[-1].labeled}")
+    if not ready.learner.steps:
+        print("  a classifier is solved on features in a fraction of a second")
+        return
     print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
+    classifier = ready.learner.make(Seen(ready.images), ready.dropout, None)
+    train_s, forward_s = measure(
+        classifier, devices, ready.images.train.shape, ready.learner.batch_size
+    )
     seconds = train * train_s + (evaluate + query) * forward_s
     print(
         f"  about {duration(seconds)} on this {devices.kind} ({hardware(devices.kind)}, "

@@ -10,10 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
+from active.arm import build_learner
 from active.cycle import Run, write_label_list
+from active.cycle_zero import CycleZero
 from active.display import Display, cycles_table
 from active.dry_run import dry_run
 from active.folder import RunFolder
+from active.learner import Seen
 from active.prepare import Setup, prepare
 from conf.cli import Job
 from conf.compose import build, flatten
@@ -27,7 +30,7 @@ from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
 from pretext.loggers import RunInfo, Sink
 from pretext.request import Stage, stage_of
-from pretext.setup import context_of, devices_of
+from pretext.setup import context_of, devices_of, pretext_devices
 
 log = logging.getLogger("initial_pools")
 CURVES = ("train/loss", "val/acc")
@@ -46,16 +49,16 @@ def check(job: Job) -> None:
 def run(job: Job) -> None:
     """One run, from the start or from where it stopped."""
     config: ActiveConfig = job.config
-    devices = devices_of(config.trainer, config.data, config.learner.width)
+    devices = _devices(job)
     if config.dry_run:
         ready = prepare(job)
-        stages = [_stage(job, ready, model) for model in (ready.arm.model, ready.query_model)]
+        stages = stages_of(ready)
         dry_run(ready, devices, stages, Path(config.runs_dir) / job.name.path)
         return
     devices.start()
     ready = devices.first(lambda: prepare(job))
     least = 2 * devices.world_size
-    if ready.images.classes and min(config.learner.batch_size, ready.init_budget) < least:
+    if ready.images.classes and min(ready.learner.batch_size, ready.init_budget) < least:
         raise UserError(
             f"batch_size and init_budget must be at least {least}, two samples for each of the "
             f"{devices.world_size} devices: batch normalization cannot train on one"
@@ -85,11 +88,15 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     if not unfinished and ready.images.classes is not None:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
         return
-    artifact = _artifact(job, ready, ready.arm.model)
+    of_init, of_query, of_learner = stages_of(ready)
+    artifact = _artifact(of_init)
     if ready.images.classes is None:
         devices.decide(lambda: _list_to_label(ready, folder, artifact, devices.kind))
         return
-    read = _artifact(job, ready, ready.query_model) if config.cycles else None
+    read = _artifact(of_query) if config.cycles else None
+    base = _artifact(of_learner)
+    seen = ready.learner.see(ready.images, base)
+    kind = ready.learner.kind(ready.dropout, ready.members)
     train = ready.images.train
     devices.decide(
         lambda: folder.write_validation(
@@ -106,7 +113,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     def open_loggers() -> None:
         loggers.extend(_loggers(job, folder, len(rows), identity, ready.query.curves))
         for logger in loggers:
-            for used in (artifact, read):
+            for used in (artifact, read, base):
                 if used is not None:
                     logger.log_artifact(used.path, made=False)
             for row in rows:  # what a killed process had not yet sent or flushed
@@ -117,12 +124,13 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         loop = Run(
             images=ready.images,
             pools=ready.pools,
-            datamodule=_datamodule(ready, devices),
+            datamodule=_datamodule(ready, devices, seen),
             seeds=ready.seeds,
             init=ready.arm.init,
             candidates=ready.candidates(artifact, devices.kind),
             query=ready.query,
-            make_classifier=ready.make_classifier,
+            make_classifier=lambda: ready.learner.make(seen, ready.dropout, base),
+            predictor=ready.learner.predictor,
             training=ready.training,
             devices=devices,
             folder=folder,
@@ -130,9 +138,17 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
             display=display,
             init_budget=ready.init_budget,
             budget=ready.budget,
+            validation_labels=lambda labeled: ready.learner.validation_labels(
+                labeled, len(ready.pools.validation)
+            ),
             members=ready.members,
+            described={
+                "classifier": kind,
+                "init_artifact": artifact.name if artifact is not None else None,
+            },
+            shared=_cycle_zero(job, ready, devices, base),
             features=read.features if read is not None else None,
-            warm_start=config.learner.warm_start,
+            warm_start=ready.learner.warm_start,
             keep_all_checkpoints=config.trainer.keep_checkpoints == "all",
         )
         try:
@@ -145,19 +161,37 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         Console().print(cycles_table(folder.rows()))
 
 
-def _stage(job: Job, ready: Setup, model: dict[str, Any] | None) -> Stage | None:
-    """The pretext stage whose artifact the init or the query reads."""
+def _devices(job: Job) -> Devices:
+    """Those that the classifier is trained on."""
     config: ActiveConfig = job.config
-    if model is None:
-        return None
-    devices = devices_of(config.trainer, config.data)
-    context = context_of(config, ready.images, devices, ready.pretext_seed)
-    return stage_of(model, context)
+    learner, _ = build_learner(job.resolved["learner"])
+    return devices_of(
+        config.trainer,
+        config.data,
+        learner.fast_precision(config.data.recipe.fast_precision),
+        learner.width,
+    )
 
 
-def _artifact(job: Job, ready: Setup, model: dict[str, Any] | None) -> Artifact | None:
-    """The artifact that the init or the query reads, trained first where it is missing."""
-    stage = _stage(job, ready, model)
+def stages_of(ready: Setup) -> list[Stage | None]:
+    """The pretext stages that the init, the query and the learner read; None: it reads none."""
+    config = ready.config
+    devices = pretext_devices(config.trainer, config.data)
+
+    def stage(model: dict[str, Any] | None, seed: int) -> Stage | None:
+        if model is None:
+            return None
+        return stage_of(model, context_of(config, ready.images, devices, seed))
+
+    return [
+        stage(ready.arm.model, ready.pretext_seed),
+        stage(ready.query_model, ready.pretext_seed),
+        stage(ready.learner_model, ready.learner_seed),
+    ]
+
+
+def _artifact(stage: Stage | None) -> Artifact | None:
+    """A stage's artifact, trained first where it is missing."""
     if stage is None:
         return None
     from pretext.announce import announce  # their libraries only where a model is needed
@@ -170,19 +204,41 @@ def _artifact(job: Job, ready: Setup, model: dict[str, Any] | None) -> Artifact 
     return ensure(stage)
 
 
-def _datamodule(ready: Setup, devices: Devices) -> PoolDataModule:
+def _cycle_zero(
+    job: Job, ready: Setup, devices: Devices, base: Artifact | None
+) -> CycleZero | None:
+    """Where cycle 0 is shared; not of a learner that is solved sooner than it is read."""
+    config = ready.config
+    if not config.share_cycle_0 or not ready.learner.steps:
+        return None
+    settings = flatten({k: job.resolved[k] for k in ("data", "learner", "trainer")})
+    by_query = ("learner.dropout", "learner.members", "learner.warm_start")
+    common = {
+        **{k: v for k, v in settings.items() if k not in by_query and not is_volatile(k)},
+        "dropout": ready.dropout,
+        "data": ready.images.fingerprint,
+        "base": base.name if base is not None else None,
+        "environment": devices.environment(),
+    }
+    folder = Path(config.artifacts_dir) / config.data.name
+    return CycleZero(folder, common, ready.learner.predictor, devices)
+
+
+def _datamodule(ready: Setup, devices: Devices, seen: Seen) -> PoolDataModule:
     data = ready.config.data
+    augmenter = Augmenter() if seen.normalized else Augmenter(data.crop, data.flip)
     return PoolDataModule(
-        ready.images,
+        seen.images,
         ready.pools,
         ready.seeds,
-        augmenter=Augmenter(data.crop, data.flip),
-        batch_size=ready.config.learner.batch_size,
-        eval_batch_size=data.eval_batch_size,
+        augmenter=augmenter,
+        batch_size=ready.learner.batch_size,
+        eval_batch_size=seen.eval_batch_size or data.eval_batch_size,
         mean=data.mean,
         std=data.std,
         workers=data.workers,
         channels_last=devices.channels_last,
+        normalized=seen.normalized,
     )
 
 

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from active.classifier import Classifier
+from active.predictor import Predictor
 from pretext.collect import gather_rows
 
 
-def load_committee(file: Path) -> list[Classifier]:
+def load_committee(file: Path, kind: type[Predictor] = Classifier) -> list[Predictor]:
     """All classifiers of a checkpoint; the first is the single classifier's."""
-    first = Classifier.load_from_checkpoint(file, map_location="cpu", weights_only=True)
+    first = kind.load_from_checkpoint(file, map_location="cpu", weights_only=True)
     states = torch.load(file, map_location="cpu", weights_only=True).get("members", [])
     members = [first.eval()]
     for state in states:
-        member = Classifier(**first.hparams)
+        member = kind(**first.hparams)
         member.load_state_dict(state)
         members.append(member.eval())
     return members

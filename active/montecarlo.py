@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from active.classifier import DROPOUT, Classifier, Outputs
+from active.predictor import DROPOUT, Outputs, Predictor
 from active.query import Gathered, Query, Request, Selection, highest
 from datamodules.datamodule import PoolDataModule
 
@@ -35,7 +35,7 @@ class MonteCarloQuery(Query):
     ) -> None:
         self._masks, self._seed = None, request.seeds.stream("query", request.cycle, 1)
 
-    def mc_logits(self, outputs: Outputs, classifier: Classifier) -> Tensor:
+    def mc_logits(self, outputs: Outputs, classifier: Predictor) -> Tensor:
         """(S, N, C) of a batch."""
         if self._masks is None:
             generator = torch.Generator().manual_seed(self._seed)
@@ -53,7 +53,7 @@ class MonteCarloScore(MonteCarloQuery):
         """(S, N, C) -> (N,)."""
         raise NotImplementedError
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         return {"score": self.score(self.mc_logits(outputs, classifier))}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from active.classifier import Classifier
+from active.predictor import Predictor
 from pretext.devices import Devices
 from pretext.timing import best_seconds
 
@@ -73,7 +73,7 @@ def plan_cycles(
 
 
 def measure(
-    classifier: Classifier, devices: Devices, shape: tuple[int, int, int], batch_size: int
+    classifier: Predictor, devices: Devices, shape: tuple[int, int, int], batch_size: int
 ) -> tuple[float, float]:
     """Seconds an image in training and in a forward pass, measured here on random images."""
     device = torch.device(devices.kind)

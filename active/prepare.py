@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from active.arm import Arm, build_arm, build_query, check_reads
-from active.classifier import Classifier
+from active.arm import Arm, build_arm, build_learner, build_query, check_reads
 from active.cycle import choose_initial
+from active.learner import Learner
 from active.plan import CyclePlan, plan_cycles
 from active.query import Query, Selection
 from active.training import Training
@@ -28,17 +26,11 @@ from pretext.request import IF_MISSING, check_model
 from pretext.setup import images_of, inputs_of
 
 CHOICES = {
-    "learner.dropout": ("auto", "on", "off"),
     "trainer.keep_checkpoints": ("last", "all"),
     "trainer.precision": PRECISIONS,
     "pretext.if_missing": IF_MISSING,
 }
-COMMITTEE = 3  # members, the study's
 MINIMUM = {
-    "learner.width": 1,
-    "learner.projection": 1,
-    "learner.batch_size": 2,
-    "learner.weight_decay": 0,
     "data.eval_batch_size": 1,
     "data.workers": 0,
     "trainer.num_nodes": 1,
@@ -58,14 +50,20 @@ class Setup:
     arm: Arm
     query: Query
     query_model: dict[str, Any] | None  # config of the model whose features the query reads
+    learner: Learner
+    learner_model: dict[str, Any] | None  # config of the model that the learner stands on
     training: Training
     init_budget: int
     budget: int
 
     @property
     def pretext_seed(self) -> int:
-        seed = self.config.pretext.seed
-        return self.config.seed if seed == "run" else seed
+        return _seed(self.config.pretext.seed, self.config)
+
+    @property
+    def learner_seed(self) -> int:
+        """Of the pretext model that the learner stands on."""
+        return _seed(_learner_seed(self.config), self.config)
 
     def candidates(self, artifact: Artifact | None, device: str) -> Candidates:
         return self.arm.candidates(self.images, self.pools, self.inputs, artifact, device)
@@ -76,13 +74,11 @@ class Setup:
 
     @property
     def dropout(self) -> bool:
-        setting = self.config.learner.dropout
-        return self.query.wants_dropout if setting == "auto" else setting == "on"
+        return self.learner.has_dropout(self.query.wants_dropout)
 
     @property
     def members(self) -> int:
-        setting = self.config.learner.members
-        return (COMMITTEE if self.query.wants_committee else 1) if setting == "auto" else setting
+        return self.learner.count(self.query.wants_committee)
 
     @property
     def plans(self) -> list[CyclePlan]:
@@ -93,27 +89,11 @@ class Setup:
             init_budget=self.init_budget,
             budget=self.budget,
             cycles=self.config.cycles,
-            epochs=lambda labeled: self.training.epochs(labeled, self.config.learner.batch_size),
+            epochs=lambda labeled: self.training.epochs(labeled, self.learner.batch_size),
             val_checks=self.training.val_checks,
             covers=self.query.covers,
             members=self.members,
             committee=self.members if self.query.wants_committee else 1,
-        )
-
-    def make_classifier(self) -> Classifier:
-        learner = self.config.learner
-        return Classifier(
-            num_classes=len(self.images.classes or ()),
-            channels=self.images.train.shape[0],
-            width=learner.width,
-            stem=learner.stem,
-            max_pool=learner.max_pool,
-            projection=learner.projection,
-            dropout=self.dropout,
-            optimizer=learner.optimizer,
-            lr=learner.lr,
-            weight_decay=learner.weight_decay,
-            schedule=learner.schedule,
         )
 
 
@@ -122,6 +102,7 @@ def prepare(job: Job) -> Setup:
     config: ActiveConfig = job.config
     _check_values(flatten(job.resolved))
     arm, query, query_model = build_arm(job.resolved["init"]), *build_query(job.resolved["query"])
+    learner, learner_model = build_learner(job.resolved["learner"])
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
     seeds = Seeds(config.seed, **vars(config.seeds))
     total = len(images.train)
@@ -132,21 +113,34 @@ def prepare(job: Job) -> Setup:
     budget = resolve_count("budget", config.budget, total) if cycles else 0
     check_budgets(total, len(pools.validation), init_budget, budget, cycles)
     try:
-        training = Training(
-            config.trainer.max_epochs, config.trainer.val_checks, config.learner.min_steps
-        )
+        training = learner.training(config.trainer.max_epochs, config.trainer.val_checks)
         Augmenter(config.data.crop, config.data.flip)
     except ValueError as error:
         raise UserError(str(error)) from error
     _check_numbers(config.data, images)
     inputs = inputs_of(config.data, images)
     _check_pretext(config, arm, query_model, inputs)
+    if learner_model is not None:
+        check_reads("learner", learner.reads, learner_model)
+        check_model(learner_model, inputs)
     ready = Setup(
-        config, images, seeds, pools, inputs, arm, query, query_model, training, init_budget, budget
-    )
+        config, images, seeds, pools, inputs, arm, query, query_model, learner, learner_model,
+        training, init_budget, budget,
+    )  # fmt: skip
     if images.classes:
-        _check_learner(ready)
+        learner.check(len(images.classes), images.train.shape[0], len(pools.validation))
+        _ = ready.members, ready.dropout  # refused where the query cannot have them
     return ready
+
+
+def _seed(setting: Any, config: ActiveConfig) -> int:
+    """A pretext seed: a number, or `run` for the run's own."""
+    return config.seed if setting == "run" else setting
+
+
+def _learner_seed(config: ActiveConfig) -> Any:
+    """The setting of a learner that stands on a pretext model."""
+    return getattr(config.learner, "pretext_seed", 0)
 
 
 def _check_values(values: dict[str, Any]) -> None:
@@ -170,25 +164,12 @@ def _check_numbers(data: DataConfig, images: Images) -> None:
 def _check_pretext(
     config: ActiveConfig, arm: Arm, query_model: dict[str, Any] | None, inputs: dict[str, Any]
 ) -> None:
-    seed = config.pretext.seed
-    if seed != "run" and not isinstance(seed, int):
-        raise UserError(f"pretext.seed must be a whole number or `run`, not {seed!r}")
+    for what, seed in (("pretext", config.pretext.seed), ("learner", _learner_seed(config))):
+        if seed != "run" and not isinstance(seed, int):
+            raise UserError(f"{what} seed must be a whole number or `run`, not {seed!r}")
     arm.check()
     if arm.model is not None:
         check_model(arm.model, inputs)
     if query_model is not None:
         check_reads("query", "features", query_model)
         check_model(query_model, inputs)
-
-
-def _check_learner(ready: Setup) -> None:
-    members, least = ready.members, 2 if ready.query.wants_committee else 1
-    if isinstance(members, bool) or not isinstance(members, int) or members < least:
-        raise UserError(f"learner.members must be auto or at least {least}, not {members!r}")
-    if ready.query.wants_dropout and not ready.dropout:
-        raise UserError("the query draws dropout masks, and learner.dropout is off; leave it auto")
-    try:
-        with torch.device("meta"):  # arguments are checked, no weight is drawn
-            ready.make_classifier()
-    except ValueError as error:
-        raise UserError(f"learner: {error}") from error

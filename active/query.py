@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from active.acquisition import top
-from active.classifier import Classifier, Outputs
+from active.predictor import Outputs, Predictor
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
 from datamodules.pools import Pools
@@ -93,7 +93,7 @@ class Query(pl.Callback):
         `trainer(max_epochs=..., callbacks=[...])` makes a Trainer on the run's devices.
         """
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         """What the strategy keeps of a batch: columns (N,) or (N, ...), on the device."""
         raise NotImplementedError
 
@@ -113,7 +113,7 @@ class Query(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, Predictor)
         self._indices.append(outputs.indices)
         self._kept.append(self.reduce(outputs, pl_module))
 
@@ -161,7 +161,7 @@ class ScoreQuery(Query):
         """(N,) of a batch; a pure function of its outputs."""
         raise NotImplementedError
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         return {"score": self.score(outputs)}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:

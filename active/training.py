@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from active.classifier import Classifier
+from active.predictor import Predictor
 from datamodules.datamodule import PoolDataModule
 from datamodules.samplers import split_batches
 from pretext.checks import ValidationChecks
@@ -97,7 +97,7 @@ class Training:
 
     def fit(
         self,
-        classifier: Classifier,
+        classifier: Predictor,
         datamodule: PoolDataModule,
         devices: Devices,
         loggers: Sequence[Logger],
@@ -113,7 +113,7 @@ class Training:
         pools = np.cumsum([len(batch) for batch in datamodule.pools.batches])
         each = [self.epochs(labeled, size, devices.world_size) for labeled in pools]
         max_epochs, before = each[-1], sum(each[:-1])
-        devices.arrange(classifier.backbone, classifier)
+        devices.arrange(classifier.network, classifier)
         trainer = devices.trainer(
             max_epochs=max_epochs,
             logger=list(loggers) or False,
@@ -128,11 +128,11 @@ class Training:
         started = time.perf_counter()
         trainer.fit(classifier, datamodule=datamodule)
         seconds = time.perf_counter() - started
-        last = self._test(classifier, datamodule, devices, callbacks)
+        last = self.test(classifier, datamodule, devices, callbacks)
         metrics = last
         if best.epoch is not None and best.epoch != max_epochs - 1:
             best.restore(classifier)
-            metrics = self._test(classifier, datamodule, devices, callbacks)
+            metrics = self.test(classifier, datamodule, devices, callbacks)
         return {
             **metrics,
             "test/acc_last": last["test/acc"],
@@ -142,13 +142,14 @@ class Training:
             "time/train_s": seconds,
         }
 
-    def _test(
+    def test(
         self,
-        classifier: Classifier,
+        classifier: Predictor,
         datamodule: PoolDataModule,
         devices: Devices,
         callbacks: list[pl.Callback],
     ) -> dict[str, Any]:
+        """The numbers of the test part."""
         trainer = devices.trainer(callbacks=list(callbacks))
         trainer.test(classifier, datamodule=datamodule, verbose=False)
         return dict(classifier.test_metrics)

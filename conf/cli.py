@@ -31,7 +31,7 @@ RENAMED = {
 OWN = ("query",)  # groups that take a class of the user's own
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
 # A model's parent, an init's model and an init's other init are options of those groups, too.
-NESTED = re.compile(r"(init|query|model)(\.(of|model|parent))+")
+NESTED = re.compile(r"(init|query|learner|model)(\.(of|model|parent))+")
 NEEDS_QUOTES = re.compile(r"[^\w./:,+\-\[\]{}$%@~]")
 
 
@@ -183,7 +183,7 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     # What an experiment's file or the trainer's option sets is named like any other change.
     pure = tuple(o for o in chosen if not o.startswith(("experiment=", "trainer=")))
     choices = {**_choices(program, tuple(chosen)), "experiment": "".join(experiment)}
-    for group in ("init", "query"):
+    for group in ("init", "query", "learner"):
         nested = [o.partition("=")[2] for o in chosen if f"@{group}." in o]
         choices[group] = "-".join([choices[group], *nested])
     name = name_run(choices, plain(config), plain(_composed(program, pure)))

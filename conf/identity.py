@@ -12,7 +12,8 @@ from conf.compose import flatten
 
 # Settings that change no result: where things lie, how they are shown and how they are loaded.
 VOLATILE = (
-    "runs_dir", "artifacts_dir", "dry_run", "cycles", "logger", "data.root", "data.in_memory",
+    "runs_dir", "artifacts_dir", "share_cycle_0", "dry_run", "cycles", "logger", "data.root",
+    "data.in_memory",
     "data.workers", "data.source.root", "data.cycles", "trainer.timeout_hours",
     "trainer.keep_checkpoints", "pretext.if_missing",
 )  # fmt: skip

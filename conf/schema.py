@@ -57,6 +57,7 @@ class FolderConfig(DataConfig):
 
 @dataclass
 class LearnerConfig:
+    _target_: str = MISSING
     dropout: str = MISSING
     members: Any = MISSING
     warm_start: bool = MISSING
@@ -70,6 +71,22 @@ class LearnerConfig:
     stem: int = MISSING
     max_pool: bool = MISSING
     projection: int = MISSING
+
+
+@dataclass
+class FinetuneConfig(LearnerConfig):
+    model: dict[str, Any] = MISSING
+    pretext_seed: Any = MISSING
+
+
+@dataclass
+class LinearConfig:
+    _target_: str = MISSING
+    dropout: str = MISSING
+    members: Any = MISSING
+    c: Any = MISSING
+    model: dict[str, Any] = MISSING
+    pretext_seed: Any = MISSING
 
 
 @dataclass
@@ -122,7 +139,7 @@ class ActiveConfig:
     data: Any = MISSING
     init: dict[str, Any] = MISSING
     query: dict[str, Any] = MISSING
-    learner: LearnerConfig = MISSING
+    learner: Any = MISSING
     pretext: PretextSettings = MISSING
     trainer: TrainerConfig = MISSING
     logger: dict[str, Any] = field(default_factory=dict)
@@ -133,6 +150,7 @@ class ActiveConfig:
     cycles: int = MISSING
     runs_dir: str = MISSING
     artifacts_dir: str = MISSING
+    share_cycle_0: bool = MISSING
     dry_run: bool = MISSING
 
 
@@ -152,4 +170,6 @@ def register() -> None:
     store.store(group="data", name="_data", node=DataConfig)
     store.store(group="data", name="_folder", node=FolderConfig)
     store.store(group="learner", name="_learner", node=LearnerConfig)
+    store.store(group="learner", name="_finetune", node=FinetuneConfig)
+    store.store(group="learner", name="_linear", node=LinearConfig)
     store.store(group="trainer", name="_trainer", node=TrainerConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.augment import Augmenter, Normalizer
+from datamodules.draws import random_order
 from datamodules.images import Images, Part
 from datamodules.loading import ImageDataModule
 from datamodules.pools import Pools
@@ -37,6 +39,7 @@ class PoolDataModule(ImageDataModule):
         batch_size: the global one, over all devices.
         eval_batch_size: for V, U and the test part, on each device.
         mean, std: of each channel, on pixels in 0 to 1; None: taken from the train part.
+        normalized: what is served are no pixels and is given as it is, such as features.
     """
 
     def __init__(
@@ -52,16 +55,22 @@ class PoolDataModule(ImageDataModule):
         std: list[float] | None = None,
         workers: int | None = None,
         channels_last: bool = False,
+        normalized: bool = False,
     ):
         super().__init__(images, eval_batch_size, workers, channels_last)
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, not {batch_size}")
         self.pools, self.seeds = pools, seeds
         self.batch_size = batch_size
-        if mean is None or std is None:
+        if not normalized and (mean is None or std is None):
             measured = channel_statistics(images.train)
             mean, std = mean or measured[0], std or measured[1]
-        self.normalizer, self.augmenter = Normalizer(mean, std), augmenter
+        self.normalizer: Callable[[Tensor], Tensor] = torch.nn.Identity()
+        if not normalized:
+            assert mean is not None
+            assert std is not None
+            self.normalizer = Normalizer(mean, std)
+        self.augmenter = augmenter
         self.cycle, self.member = 0, 0
         self.asked: tuple[str, ...] = ("unlabeled",)  # pools that a query's pass covers
         self.paired = 0
@@ -106,6 +115,14 @@ class PoolDataModule(ImageDataModule):
     def predict_dataloader(self) -> DataLoader:
         pools = [getattr(self.pools, name) for name in self.asked]
         return self.eval_loader(self.images.train, np.concatenate(pools))
+
+    def validation_sample(self, count: int, device: torch.device) -> Batch:
+        """At most `count` samples of V with their labels, the same for all arms of a seed."""
+        order = random_order(self.seeds.stream("split"), self.pools.validation)[:count]
+        indices = torch.from_numpy(order).to(device)
+        images, _ = self.raw(self.images.train, (indices,))
+        labels = self.labels(self.images.train, indices)
+        return Batch(self.lay_out(self.normalizer(images)), labels, indices)
 
     def loader_generator(self) -> torch.Generator:
         return self.seeds.of(self.member).torch("batches", self.cycle)

@@ -11,7 +11,7 @@ from pretext.announce import announce
 from pretext.console import log_to_terminal
 from pretext.request import Stage, check_model, stage_of
 from pretext.score import score_folder
-from pretext.setup import context_of, devices_of, images_of, inputs_of
+from pretext.setup import context_of, images_of, inputs_of, pretext_devices
 from pretext.stages import ensure, survey
 
 
@@ -46,7 +46,7 @@ def run(job: Job) -> None:
 def _stage(job: Job) -> Stage:
     config: PretextConfig = job.config
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
-    devices = devices_of(config.trainer, config.data)
+    devices = pretext_devices(config.trainer, config.data)
     context = context_of(config, images, devices, _seed(config))
     return stage_of(job.resolved["model"], context)
 

@@ -35,21 +35,22 @@ def _images(data: str, artifacts_dir: str, write: bool) -> Images:
     return load_images(source, Path(artifacts_dir), config["in_memory"], write)
 
 
-def devices_of(trainer: TrainerConfig, data: DataConfig, width: int | None = None) -> Devices:
-    """The devices that a trainer's config asks for.
+def pretext_devices(trainer: TrainerConfig, data: DataConfig) -> Devices:
+    """The devices that a pretext model is trained on.
 
     What is fast for a classifier's small batches need not be for a pretext model's large ones.
-
-    Args:
-        width: of the classifier; None: it is a pretext model that is trained.
     """
+    return devices_of(trainer, data, data.recipe.pretext_precision, data.recipe.width)
+
+
+def devices_of(
+    trainer: TrainerConfig, data: DataConfig, fast_precision: str, width: int
+) -> Devices:
+    """The devices that a trainer's config asks for, for a network of this width."""
     settings = dict(vars(trainer))
     for name in ("max_epochs", "val_checks", "keep_checkpoints"):
         del settings[name]
-    recipe = data.recipe
-    if width is None:
-        return Devices(fast_precision=recipe.pretext_precision, width=recipe.width, **settings)
-    return Devices(fast_precision=recipe.fast_precision, width=width, **settings)
+    return Devices(fast_precision=fast_precision, width=width, **settings)
 
 
 def inputs_of(data: DataConfig, images: Images) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from active.badge import badge
-from active.classifier import Classifier, Outputs
+from active.predictor import Outputs, Predictor
 from active.query import Gathered, Query, Request, Selection, unscored
 
 
 class BADGE(Query):
     """k-means++ seeding on the gradients of the last layer, for the predicted labels."""
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         return {"logits": outputs.logits, "features": outputs.features}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from active.acquisition import top
 from active.bayesian import bald, batch_bald
-from active.classifier import Classifier, Outputs
 from active.montecarlo import MonteCarloQuery
+from active.predictor import Outputs, Predictor
 from active.query import Gathered, Request, Selection
 
 
@@ -27,7 +27,7 @@ class BatchBALD(MonteCarloQuery):
             raise ValueError(f"candidates must be at least 1, not {candidates}")
         self.candidates = candidates
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         logits = self.mc_logits(outputs, classifier)
         return {"logits": logits.transpose(0, 1), "bald": bald(logits)}
 

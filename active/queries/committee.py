@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from active import acquisition
-from active.classifier import Classifier, Outputs
 from active.committee import mean_log_probs, variation_ratio
+from active.predictor import Outputs, Predictor
 from active.query import Gathered, Query, Request, Selection, highest
 
 
@@ -21,7 +21,7 @@ class CommitteeQuery(Query):
         """(members, N, C) -> (N,)."""
         raise NotImplementedError
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         return {"logits": outputs.logits}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:

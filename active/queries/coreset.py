@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from active.classifier import Classifier, Outputs
 from active.covering import arrange
+from active.predictor import Outputs, Predictor
 from active.query import Gathered, Query, Request, Selection
 from datamodules.coverage import k_center
 
@@ -31,7 +31,7 @@ class Coreset(Query):
             raise ValueError(f"features must be one of {', '.join(FEATURES)}, not {features!r}")
         self.features = features
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         kept = outputs.features if self.features == "projector" else outputs.pooled
         return {"features": kept}
 

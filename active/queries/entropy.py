@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from active.acquisition import entropy
-from active.classifier import Outputs
+from active.predictor import Outputs
 from active.query import ScoreQuery
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from active import acquisition
 from active.calibration import temperature
-from active.classifier import Classifier, Outputs
 from active.covering import ArtifactQuery, arrange
+from active.predictor import Outputs, Predictor
 from active.query import Gathered, Request, Selection
 from datamodules.coverage import max_herding
 from datamodules.distances import smallest_distance
@@ -35,7 +35,7 @@ class UHerding(ArtifactQuery):
             raise ValueError(f"sigma must be above 0, not {sigma}")
         self.sigma = sigma
 
-    def reduce(self, outputs: Outputs, classifier: Classifier) -> dict[str, Tensor]:
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         return {"logits": outputs.logits}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:

@@ -1,0 +1,90 @@
+"""A linear classifier of a pretext model's features."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from active.learner import Learner, Seen
+from active.linear_classifier import LABELS_OF_V, LinearClassifier
+from active.predictor import Predictor
+from active.training import Training
+from datamodules.errors import UserError
+from datamodules.images import Images, Part
+from pretext.artifacts import Artifact
+
+ROWS = 8192  # features of a batch, where nothing is trained
+
+
+class LinearLearner(Learner):
+    """Logistic regression on frozen, standardized features: a cycle takes a fraction of a second.
+
+    It has one solution, so that it neither needs V nor forms a committee, and dropout, which a
+    query may ask of it, does not change it.
+
+    Args:
+        c: see `LinearClassifier`.
+    """
+
+    predictor: ClassVar[type[Predictor]] = LinearClassifier
+    reads: ClassVar[str] = "features"
+    steps: ClassVar[bool] = False
+    batch_size = 2**31
+
+    def __init__(self, dropout: str = "auto", members: Any = "auto", c: Any = 0.01):
+        super().__init__(dropout, members)
+        if isinstance(c, bool) or not (c == "val" or (isinstance(c, int | float) and c > 0)):
+            raise ValueError(f"c must be a number above 0, or val, not {c!r}")
+        self.c = c
+
+    def check(self, num_classes: int, channels: int, validation: int) -> None:
+        if self.c == "val" and validation == 0:
+            raise UserError("learner.c val needs a validation set; data.val is 0")
+
+    def count(self, committee: bool) -> int:
+        if committee or self.members not in ("auto", 1):
+            raise UserError(
+                "the linear learner has one solution, so that all members of a committee agree; "
+                "choose another --query or --learner"
+            )
+        return 1
+
+    def kind(self, dropout: bool, members: int) -> str:
+        return "plain"
+
+    def validation_labels(self, labeled: int, validation: int) -> int:
+        return min(LABELS_OF_V * labeled, validation) if self.c == "val" else 0
+
+    def fast_precision(self, of_data: str) -> str:
+        return "32-true"
+
+    def training(self, max_epochs: int, val_checks: int) -> Training:
+        return Training(1, 1)
+
+    def see(self, images: Images, artifact: Artifact | None) -> Seen:
+        assert artifact is not None
+        train, test = standardized(artifact)
+        shape: Any = tuple(train.shape[1:])
+        parts = [Part(images.train.ids, images.train.labels, shape, train, None)]
+        if images.test is not None:
+            parts.append(Part(images.test.ids, images.test.labels, shape, test, None))
+        featured = Images(images.name, parts[0], parts[-1], images.classes, images.fingerprint)
+        return Seen(featured, normalized=True, eval_batch_size=ROWS)
+
+    def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> LinearClassifier:
+        images = seen.images
+        return LinearClassifier(len(images.classes or ()), images.train.shape[0], self.c)
+
+
+@lru_cache(maxsize=2)
+def standardized(artifact: Artifact) -> tuple[Tensor, Tensor]:
+    """(N, D) features of the train and of the test part, by the train part's mean and std."""
+    train, test = (np.asarray(artifact.features(part)) for part in ("train", "test"))
+    mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    scale = 1 / np.maximum(std, 1e-6 * std.max())
+    rows = [((part - mean) * scale).astype(np.float32) for part in (train, test)]
+    return torch.from_numpy(rows[0]), torch.from_numpy(rows[1])
