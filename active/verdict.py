@@ -106,6 +106,7 @@ def verdicts(
 
 def _rows(pairs: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
     """A row of numbers for each comparison."""
+    pairs = pairs.drop_duplicates([*KEYS, "seed", "model"])  # one artifact under two names
     groups = pairs.groupby(KEYS, sort=True)
     rows = [dict(zip(KEYS, key, strict=True)) | _row(group) for key, group in groups]
     table = pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
@@ -123,9 +124,9 @@ NUMBERS = [
 def _row(pairs: pd.DataFrame) -> dict[str, Any]:
     """Numbers of one comparison, by the design that its pairs have."""
     values, pairs = independent(pairs)
-    known = pairs["init_artifact"].nunique()
+    known = len(set(pairs["init_artifact"].dropna()))
     numbers = {
-        "seeds": pairs["seed"].nunique(),
+        "seeds": len(set(pairs["seed"])),
         "pairs": len(pairs),
         "models": max(known, 1),
         "scope": ("no artifact", "this artifact")[known] if known < 2 else f"{known} artifacts",
@@ -153,12 +154,12 @@ def independent(pairs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
       seeds of one model are not independent of each other.
     - A single seed under several models: (1,), because it says nothing of runs.
     """
-    pairs = pairs.drop_duplicates(["seed", "model"])  # one artifact under two names
-    table = pairs.pivot(index="seed", columns="model", values="difference")
-    if table.notna().sum(axis=1).max() == 1:
-        if table.shape[1] in (1, len(table)):
+    seeds, models = set(pairs["seed"]), set(pairs["model"])
+    if len(seeds) == len(pairs):
+        if len(models) in (1, len(seeds)):
             return pairs["difference"].to_numpy(), pairs
-        return table.mean().to_numpy(), pairs
+        return pairs.groupby("model")["difference"].mean().to_numpy(), pairs
+    table = pairs.pivot(index="seed", columns="model", values="difference")
     block = _largest_block(table)
     inside = pairs["seed"].isin(block.index) & pairs["model"].isin(block.columns)
     values = block.to_numpy()
