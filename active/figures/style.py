@@ -1,0 +1,109 @@
+"""How figures look: one palette, quiet axes, and the files that they become."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from active.averages import CONTROL, ordered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, readable with color-vision deficiencies; the control is black.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B5A900")
+INK, GRAY = "#000000", "#8a8a8a"
+MARKERS = "sD^vPX*"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+# Text stays text, and the same figure is the same file.
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "initial-pools",
+    "font.size": 9, "font.family": "DejaVu Sans", "axes.titlesize": 9.5, "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.frameon": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one arm is drawn, everywhere the same."""
+
+    color: str
+    marker: str
+    dash: int  # index of DASHES
+
+    @property
+    def line(self) -> dict[str, Any]:
+        return {"color": self.color, "marker": self.marker, "linestyle": DASHES[self.dash]}
+
+
+def styles(arms: Iterable[str]) -> dict[str, Style]:
+    """A style for each arm, the control black and solid, from the eighth on dashed."""
+    others = [arm for arm in ordered(list(arms)) if arm != CONTROL]
+    found = {CONTROL: Style(INK, "o", 0)}
+    for i, arm in enumerate(others):
+        turn, place = divmod(i, len(COLORS))
+        marker = MARKERS[(i + turn) % len(MARKERS)]
+        found[arm] = Style(COLORS[place], marker, turn % len(DASHES))
+    return found
+
+
+def panels(rows: int, columns: int, size: tuple[float, float], **shared: Any) -> tuple[Figure, Any]:
+    """A figure and its (rows, columns) axes; `size` is that of one panel in inches."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams.update(SETTINGS)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def shape(number: int, most: int) -> tuple[int, int]:
+    """Rows and columns for so many panels, at most so many beside each other, filled evenly.
+
+    >>> shape(4, 3), shape(5, 3), shape(8, 4)
+    ((2, 2), (2, 3), (2, 4))
+    """
+    rows = -(-number // most)
+    return rows, -(-number // rows)
+
+
+def quiet(axis: Axes, grid: str = "both") -> None:
+    """No frame, a faint grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis=grid, alpha=0.25, linewidth=0.5)  # type: ignore[arg-type]
+    axis.set_axisbelow(True)
+
+
+def legend(figure: Figure, looks: dict[str, dict[str, Any]], columns: int) -> None:
+    """Names of the lines above all panels; `looks` are arguments of a line by name."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], markersize=3.5, linewidth=1.3, **look) for look in looks.values()]
+    figure.legend(handles, list(looks), loc="outside upper left", ncols=min(len(looks), columns))
+
+
+def save(figure: Figure, file: Path) -> None:
+    """`<file>.png` and `<file>.svg`, on white, without a date."""
+    figure.savefig(f"{file}.png", dpi=150)
+    figure.savefig(f"{file}.svg", metadata={"Date": None})
+
+
+def inline_svg(figure: Figure, name: str, alt: str) -> str:
+    """The figure as an element of a page: black becomes the page's ink, ids the figure's own."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    svg = stream.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = svg.replace(INK, "currentColor").replace("fill: none", "fill:none")
+    svg = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+    # Text without a color of its own is black by SVG's rules.
+    head = f'<svg role="img" aria-label="{escape(alt)}" fill="currentColor"'
+    return svg.replace("<svg", head, 1)
