@@ -136,7 +136,7 @@ def _row(pairs: pd.DataFrame) -> dict[str, Any]:
         made, numbers["variance_pretext"], numbers["variance_run"] = two_way(values)
     else:
         made = one_way(values)
-        numbers["variance_run"] = values.var(ddof=1) if len(values) > 1 else np.nan
+        numbers["variance_run"] = values.var(ddof=1) if len(values) == len(pairs) > 1 else np.nan
         if len(values) >= BOOTSTRAP_FROM and made.se > 0:
             numbers["boot_low"], numbers["boot_high"] = bootstrap(values)
     sd = pairs["difference"].std(ddof=1) if len(pairs) > 1 else np.nan

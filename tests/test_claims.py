@@ -141,8 +141,8 @@ def test_one_data_set_against_it_is_enough_and_missing_ones_are_named() -> None:
 def test_numbers_and_n_are_in_the_sentence() -> None:
     made = curves.r1(Study(study({"vae": FROM_DOWN}, queries=["random"])))
     assert made.why.startswith(
-        "Of 1 comparison with the mean of the other pools on MNIST, 1 is for it; the largest for it: "
-        "vae on mnist at the start, -5.0 points (95 % interval -5."
+        "Of 1 comparison with the mean of the other pools on MNIST, 1 is for it; "
+        "the largest for it: vae on mnist at the start, -5.0 points (95 % interval -5."
     )
     assert "n = 6, worse)" in made.why
     missing = curves.r1(Study(study({}, arms=["random", "vae"])))

@@ -181,6 +181,9 @@ def test_seeds_that_share_models_are_averaged_first() -> None:
     values, used = independent(pairs[pairs["endpoint"] == "aubc"])
     assert values == pytest.approx(np.array([0.02, 0.06, 0.03]))
     assert len(used) == 6
+    row = pick(compare_pools(crossed(table)), "vae")
+    assert row["p"] == pytest.approx(stats.ttest_1samp([0.02, 0.06, 0.03], 0).pvalue)
+    assert np.isnan(row["variance_run"])  # seeds and models are not told apart
 
 
 def test_one_seed_with_many_models_is_undecided() -> None:

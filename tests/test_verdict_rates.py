@@ -81,8 +81,8 @@ def test_false_verdicts_are_rare_with_crossed_pretext_models(
     made, *_ = two_way(values)
     rate, naive = familywise(words_of(made)), familywise(words_of(one_way(values.mean(axis=-1))))
     print(
-        f"{seeds} seeds x {models} models, their sd {spread} of a run's: false in {rate:.2%} of studies "
-        f"(t test over seeds alone {naive:.2%}); "
+        f"{seeds} seeds x {models} models, their sd {spread} of a run's: false in {rate:.2%} "
+        f"of studies (t test over seeds alone {naive:.2%}); "
         f"95 % interval covers {covered(made, 0.0, 0.95):.2%}, 90 % {covered(made, 0.0, 0.9):.2%}"
     )
     assert rate < 0.06
