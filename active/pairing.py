@@ -38,7 +38,7 @@ def endpoints(
         whatever its kind of classifier), aubc, final and start.
     """
     rows = runs.sort_values([*RUN, x], ignore_index=True)
-    rows["base"] = rows["learner"].str.replace(KINDS, "", regex=True)
+    rows["base"] = base_of(rows["learner"])
     before = rows.groupby(RUN, sort=False)[[x, metric]].shift()
     rows["area"] = (rows[x] - before[x]) * (rows[metric] + before[metric]) / 2
     rows["first"] = rows[metric].where(rows["cycle"] == 0)
@@ -51,6 +51,15 @@ def endpoints(
     ends["final"] = last.where(complete)
     ends["start"] = runs_of["first"].first()
     return ends.reset_index()
+
+
+def base_of(learners: pd.Series) -> pd.Series:
+    """The learners, whatever their kind of classifier.
+
+    >>> base_of(pd.Series(["resnet18-dropouton-min_steps9"])).item()
+    'resnet18-min_steps9'
+    """
+    return learners.str.replace(KINDS, "", regex=True)
 
 
 def _complete(rows: pd.DataFrame, x: str, metric: str) -> pd.Series:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from active.estimate import Estimate, bootstrap, holm, one_way, two_way
-from active.pairing import endpoints, is_passive, pair_pools, pair_queries
+from active.pairing import base_of, endpoints, is_passive, pair_pools, pair_queries
 
 BOOTSTRAP_FROM = 20  # pairs; with fewer, a bootstrap interval is too short
 KEYS = ["data", "learner", "query", "classifier", "arm", "endpoint"]
@@ -81,7 +81,8 @@ def judge(table: pd.DataFrame, margin: float = 0.01, alpha: float = 0.05) -> pd.
         table.loc[rows, "p_holm"] = holm(table.loc[rows, "p"].to_numpy())
     words = verdicts(made, table["p_holm"].to_numpy(), margin, alpha)
     table["verdict"] = np.where(table["controlled"], words, "no control")
-    return table[COLUMNS]
+    counts = ["seeds", "pairs", "missing", "models"]
+    return table[COLUMNS].astype(dict.fromkeys(counts, int))
 
 
 COLUMNS = [
@@ -110,9 +111,9 @@ def _rows(pairs: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
     groups = pairs.groupby(KEYS, sort=True)
     rows = [dict(zip(KEYS, key, strict=True)) | _row(group) for key, group in groups]
     table = pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
-    table = table.merge(expected, on=["data", "arm"], how="left")
-    table["missing"] = table["expected"] - table["pairs"]
-    return table.assign(controlled=True)
+    table["base"] = base_of(table["learner"].astype(str))
+    table = table.merge(expected, on=["data", "base", "arm"], how="left")
+    return table.assign(missing=table["expected"] - table["pairs"], controlled=True)
 
 
 NUMBERS = [
@@ -142,7 +143,7 @@ def _row(pairs: pd.DataFrame) -> dict[str, Any]:
     sd = pairs["difference"].std(ddof=1) if len(pairs) > 1 else np.nan
     standardized = made.mean / sd if made.se > 0 else np.nan
     spread = {"sd": sd, "standardized": standardized}
-    return numbers | spread | {"mean": made.mean, "se": made.se, "df": made.df}
+    return numbers | spread | {c: float(getattr(made, c)) for c in ("mean", "se", "df")}
 
 
 def independent(pairs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
@@ -176,11 +177,11 @@ def _largest_block(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _expected(ends: pd.DataFrame) -> pd.DataFrame:
-    """Pairs that each arm is to have: all seeds of its data, under each of its pretext seeds."""
-    seeds = ends.groupby("data")["seed"].nunique()
-    pretexts = ends.groupby(["data", "arm"])["pretext"].nunique().rename("expected").reset_index()
-    pretexts["expected"] *= pretexts["data"].map(seeds)
-    return pretexts
+    """Pairs that each arm is to have: all seeds of data and learner, under each pretext seed."""
+    seeds = ends.groupby(["data", "base"])["seed"].nunique().rename("seeds")
+    pretexts = ends.groupby(["data", "base", "arm"])["pretext"].nunique().rename("pretexts")
+    table = pretexts.reset_index().merge(seeds.reset_index(), on=["data", "base"])
+    return table.assign(expected=table.pop("pretexts") * table.pop("seeds"))
 
 
 def _with_uncontrolled(table: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
@@ -190,10 +191,10 @@ def _with_uncontrolled(table: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     controls = pd.MultiIndex.from_frame(ends.loc[passive, kind])
     alone = ends[~passive & ~pd.MultiIndex.from_frame(ends[kind]).isin(controls)]
     alone = alone.groupby(KEYS[:-1], as_index=False)["seed"].nunique()
-    rows = alone.rename(columns={"seed": "seeds"}).merge(
+    rows = alone.rename(columns={"seed": "missing"}).merge(
         pd.DataFrame({"endpoint": ["aubc", "final"]}), how="cross"
     )
-    rows = rows.assign(controlled=False, pairs=0, models=0, scope="")
+    rows = rows.assign(controlled=False, seeds=0, pairs=0, models=0, scope="")
     rows = rows.reindex(columns=table.columns)
     parts = [part for part in (table, rows) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else table

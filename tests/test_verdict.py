@@ -58,6 +58,8 @@ def test_every_row_is_scipys_paired_t_test() -> None:
         assert row["p"] == pytest.approx(made.pvalue)
         assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
         assert row["low"] < row["low90"] < row["high90"] < row["high"]
+    texts = {"data", "learner", "query", "classifier", "arm", "endpoint", "scope", "verdict"}
+    assert set(table) - set(table.select_dtypes("number")) == texts
 
 
 def test_words() -> None:
@@ -119,6 +121,12 @@ def test_unfinished_arms_count_as_missing() -> None:
     assert pick(table, "vae")["missing"] == 1
     assert pick(table, "vae", "start")["missing"] == 0
     assert pick(table, "scan")["missing"] == 0
+
+
+def test_another_learner_with_more_seeds_leaves_none_missing() -> None:
+    few = study_of(noisy(GAINS), ARMS, ["random"], 2)
+    many = study_of(noisy(GAINS), ARMS, ["random"], 5, learner="linear")
+    assert (compare_pools(pd.concat([few, many]))["missing"] == 0).all()
 
 
 def test_empty_tables_have_all_columns() -> None:
@@ -207,6 +215,9 @@ def test_queries_have_a_control_of_their_kind_or_none() -> None:
     assert fair["random", "ens_varr", "final"] == "no control"
     assert fair["vae", "entropy", "final"] != "no control"
     assert len(fair) == 2 * 3 * 2
+    alone = table[table["verdict"] == "no control"]
+    assert (alone[["seeds", "pairs", "missing"]] == [0, 0, 3]).all(axis=None)
+    assert alone["mean"].isna().all()
     papers = table[table["confounded"]]
     assert set(papers["query"]) == {"dbal", "ens_varr"}
     assert papers["p_holm"].notna().all()
