@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from active.averages import ordered
-from active.figures.style import Style, legend, panels, quiet, shape, styles
+from active.figures.style import TITLE, Style, legend, panels, quiet, shape, short, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def learning_curves(table: pd.DataFrame, x: str, metric: str) -> Figure:
         part = table[table["query"] == query]
         for arm in arms:
             _line(axis, part[part["arm"] == arm].sort_values(x), x, looks[arm])
-        axis.set_title(query)
+        axis.set_title(short(query, TITLE))
         quiet(axis)
     for axis in axes.flat[len(queries) :]:
         axis.set_visible(False)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from active.averages import ordered
 from active.figures.curves import COLUMNS
-from active.figures.style import GRAY, INK, panels, shape, styles
+from active.figures.style import GRAY, INK, TITLE, panels, shape, short, styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,11 +37,11 @@ def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
                 axis.plot(100 * row["mean"], place, look.marker, color=look.color, markersize=4.5)
                 axis.plot([100 * row["low"], 100 * row["high"]], [place, place],
                           color=look.color, linewidth=1.4)  # fmt: skip
-        axis.set_title(query)
+        axis.set_title(short(query, TITLE))
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         axis.tick_params(axis="y", length=0)
-    axes[0, 0].set_yticks(range(len(arms)), arms)
+    axes[0, 0].set_yticks(range(len(arms)), [short(arm) for arm in arms])
     axes[0, 0].set_ylim(len(arms) - 0.4, -0.6)
     for axis in axes.flat[len(queries) :]:
         axis.set_visible(False)

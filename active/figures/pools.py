@@ -10,7 +10,7 @@ import pandas as pd
 from active.averages import CONTROL, ordered
 from active.figures.curves import COLUMNS
 from active.figures.squares import squares
-from active.figures.style import GRAY, legend, panels, quiet, shape, styles
+from active.figures.style import GRAY, TITLE, legend, panels, quiet, shape, short, styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def class_histograms(counts: dict[str, np.ndarray], names: list[str] | None) -> 
         count = counts[arm]
         axis.bar(range(len(count)), count, width=0.8, color=looks[arm].color)
         axis.axhline(count.mean(), linewidth=0.8, **CHANCE)
-        axis.set_title(arm)
+        axis.set_title(short(arm, TITLE))
         if len(count) <= NAMED:
             labels = [str(i) for i in range(len(count))] if names is None else names
             turn = 90 if max(map(len, labels)) > 2 else 0
@@ -71,7 +71,7 @@ def shares_over_cycles(table: pd.DataFrame, candidates: float) -> Figure:
             axis.plot(where, share, markersize=3, linewidth=1.2, **looks[arm].line)
         sizes = np.sort(part["size"].unique())
         axis.plot(sizes, 100 * sizes / candidates, linewidth=0.9, **CHANCE)
-        axis.set_title(query)
+        axis.set_title(short(query, TITLE))
         axis.set_ylim(bottom=0)
         quiet(axis)
     for axis in axes.flat[len(queries) :]:
@@ -96,7 +96,7 @@ def embedded_pools(points: np.ndarray, members: dict[str, np.ndarray]) -> Figure
     for axis, arm in zip(axes.flat, arms, strict=False):
         axis.scatter(*points.T, s=2.5, color=GRAY, alpha=0.28, linewidth=0, rasterized=True)
         axis.scatter(*points[members[arm]].T, s=9, color=looks[arm].color, linewidth=0)
-        axis.set_title(arm)
+        axis.set_title(short(arm, TITLE))
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)

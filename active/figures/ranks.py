@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from active.figures.squares import squares
-from active.figures.style import INK, panels
+from active.figures.style import INK, panels, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,8 @@ def critical_difference(ranks: pd.Series, width: float, cliques: list[list[str]]
         level = -0.45 - 0.3 * bars - 0.42 * row
         end = low - 0.25 if left else high + 0.25
         axis.plot([rank, rank, end], [0, level, level], color=INK, linewidth=0.6)
-        axis.text(end + (-0.05 if left else 0.05), level, f"{name} ({rank:.2f})", va="center",
+        named = f"{short(str(name))} ({rank:.2f})"
+        axis.text(end + (-0.05 if left else 0.05), level, named, va="center",
                   ha="right" if left else "left", fontsize=8.5)  # fmt: skip
     for i, clique in enumerate(cliques):
         ends = ranks[clique]

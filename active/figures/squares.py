@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from active.figures.style import INK, panels
+from active.figures.style import INK, panels, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +37,8 @@ def squares(matrix: pd.DataFrame, form: str, darkest: float, title: str = "") ->
             axis.text(j, i, form.format(value), ha="center", va="center", fontsize=8, color=INK)
     axis.set_xlim(-0.5, width - 0.5)
     axis.set_ylim(height - 0.5, -0.5)
-    axis.set_xticks(range(width), [str(name) for name in matrix.columns], rotation=40, ha="right")
-    axis.set_yticks(range(height), [str(name) for name in matrix.index])
+    axis.set_xticks(range(width), [short(str(n)) for n in matrix.columns], rotation=40, ha="right")
+    axis.set_yticks(range(height), [short(str(n)) for n in matrix.index])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set_title(title, fontsize=9)

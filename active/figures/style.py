@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from active.averages import CONTROL, ordered
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, readable with color-vision deficiencies; the control is black.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B5A900")
+TITLE = 34  # letters that fit above a panel
 INK, GRAY = "#000000", "#8a8a8a"
 MARKERS = "sD^vPX*"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -73,6 +74,11 @@ def shape(number: int, most: int) -> tuple[int, int]:
     return rows, -(-number // rows)
 
 
+def short(name: str, most: int = 26) -> str:
+    """A name that leaves room for the figure."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
 def quiet(axis: Axes, grid: str = "both") -> None:
     """No frame, a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)
@@ -85,25 +91,34 @@ def legend(figure: Figure, looks: dict[str, dict[str, Any]], columns: int) -> No
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], markersize=3.5, linewidth=1.3, **look) for look in looks.values()]
-    figure.legend(handles, list(looks), loc="outside upper left", ncols=min(len(looks), columns))
+    figure.legend(
+        handles,
+        [short(name) for name in looks],
+        loc="outside upper left",
+        ncols=min(len(looks), columns),
+    )
 
 
-def save(figure: Figure, file: Path) -> None:
-    """`<file>.png` and `<file>.svg`, on white, without a date."""
-    figure.savefig(f"{file}.png", dpi=150)
-    figure.savefig(f"{file}.svg", metadata={"Date": None})
+def render(figure: Figure) -> tuple[str, bytes]:
+    """The figure as SVG, transparent and without a date, and as PNG on white."""
+    svg, png = io.StringIO(), io.BytesIO()
+    with warnings.catch_warnings():
+        # A letter that the font lacks is a box in the PNG; in the SVG it stays a letter.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found once for both
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=150)
+    return svg.getvalue(), png.getvalue()
 
 
-def inline_svg(figure: Figure, name: str, alt: str) -> str:
-    """The figure as an element of a page: black becomes the page's ink, ids the figure's own."""
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    svg = stream.getvalue()
+def inline_svg(svg: str, name: str, alt: str) -> str:
+    """An SVG as an element of a page: black becomes the page's ink, ids the figure's own."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
-    svg = svg.replace(INK, "currentColor").replace("fill: none", "fill:none")
-    svg = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace(INK, "currentColor")
+    svg = re.sub(r'id="([^"]+)"', lambda found: f'id="{name}-{found[1]}"', svg)
+    svg = re.sub(r'(href="#|url\(#)', lambda found: f"{found[1]}{name}-", svg)
     # Text without a color of its own is black by SVG's rules.
     head = f'<svg role="img" aria-label="{escape(alt)}" fill="currentColor"'
     return svg.replace("<svg", head, 1)

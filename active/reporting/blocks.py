@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from active.figures.style import render
 from active.reporting import words
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ class Picture:
     alt: str
     draw: Callable[[], Figure]
     note: str = ""
+
+    @cached_property
+    def rendered(self) -> tuple[str, bytes]:
+        """SVG and PNG."""
+        return render(self.draw())
 
 
 @dataclass(frozen=True)

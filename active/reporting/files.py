@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from functools import singledispatch
 from pathlib import Path
 
-from active.figures.style import save
 from active.reporting import words
 from active.reporting.blocks import Block, Chart, Picture, Section, Sheets, Table, file_name
 
@@ -43,7 +42,7 @@ def _(block: Table, out: Path) -> None:
 
 @write.register
 def _(block: Picture, out: Path) -> None:
-    save(block.draw(), out / "figures" / block.name)
+    save(block, out / "figures")
 
 
 @write.register
@@ -55,6 +54,13 @@ def _(block: Chart, out: Path) -> None:
 def _(block: Sheets, out: Path) -> None:
     for caption, png in block.images:
         (out / "sheets" / f"{file_name(caption)}.png").write_bytes(png)
+
+
+def save(picture: Picture, folder: Path) -> None:
+    """`<name>.svg` and `<name>.png`."""
+    svg, png = picture.rendered
+    (folder / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
+    (folder / f"{picture.name}.png").write_bytes(png)
 
 
 def markdown(table: Table) -> str:

@@ -6,11 +6,10 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from active.figures.style import save
 from active.figures.toy import toy
 from active.reporting import words
-from active.reporting.blocks import Section
-from active.reporting.files import write_files
+from active.reporting.blocks import Picture, Section
+from active.reporting.files import save, write_files
 from active.reporting.material import Material, read_material
 from active.reporting.page import page
 from active.reporting.sections import (
@@ -29,6 +28,8 @@ from conf.schema import ReportConfig
 
 SECTIONS = (answer, curves, verdicts, ranking, pools, recipes, costs, made)
 
+TOY = "Three initial pools in two dimensions, and what is learned from each"
+
 
 def run(job: Job) -> None:
     """Writes the report of an experiment, or with `--toy` the study's idea on toy data."""
@@ -37,7 +38,7 @@ def run(job: Job) -> None:
     out = Path(config.out) if config.out else runs_dir / config.name / "report"
     if config.toy:
         out.mkdir(parents=True, exist_ok=True)
-        save(toy(), out / "toy")
+        save(Picture("toy", TOY, TOY, toy), out)
         print(f"written to {out}: toy.png, toy.svg")
         return
     material = read_material(

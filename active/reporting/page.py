@@ -162,7 +162,7 @@ def _(block: Picture) -> str:
     note = f" {escape(block.note)}" if block.note else ""
     return (
         f'<figure class="picture"><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{escape(block.title)}">{inline_svg(block.draw(), block.name, block.alt)}'
+        f'aria-label="{escape(block.title)}">{inline_svg(block.rendered[0], block.name, block.alt)}'
         f"</div><figcaption><strong>{escape(block.title)}.</strong>{note}</figcaption></figure>"
     )
 

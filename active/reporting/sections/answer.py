@@ -11,7 +11,7 @@ from active.reporting.material import Material
 from active.reporting.sections.verdicts import pictures
 
 ORDER = ("better", "worse", "equivalent", "undecided")
-NAMED = 6  # so many comparisons are named in a sentence
+NAMED = 6  # so many pools are named in a sentence
 
 
 def section(material: Material) -> Section:
@@ -58,7 +58,7 @@ def _answer(primary: pd.DataFrame, table: pd.DataFrame, margin: float) -> str:
     if len(moved):
         return (
             f"Yes, for {len(moved)} of {words.plural(len(primary), 'comparison')} with the random "
-            f"pool: {_named(moved)}."
+            f"pool: {_named(moved, primary)}."
         )
     if words_of == {"equivalent"}:
         return (
@@ -73,18 +73,17 @@ def _answer(primary: pd.DataFrame, table: pd.DataFrame, margin: float) -> str:
     )
 
 
-def _named(rows: pd.DataFrame) -> str:
-    """`vae is worse under entropy (-3.20 points)`, the largest first."""
-    rows = rows.reindex(rows["mean"].abs().sort_values(ascending=False).index)
-    several = rows["data"].nunique() > 1
-    found = [
-        f"{r.arm} is {r.verdict} under {r.query}{f' on {r.data}' if several else ''} "
-        f"({words.points(r.mean)} points)"
-        for r in rows.head(NAMED).itertuples()
-    ]
-    if len(rows) > NAMED:
-        found.append(f"{len(rows) - NAMED} more")
-    return words.listing(found)
+def _named(rows: pd.DataFrame, all_rows: pd.DataFrame) -> str:
+    """`vae is worse in 3 of 8 (-3.20 points on average)`, the largest first."""
+    whole = all_rows.groupby("arm").size()
+    found = []
+    for (arm, verdict), part in rows.groupby(["arm", "verdict"]):
+        mean = part["mean"].mean()
+        text = f"{arm} is {verdict} in {len(part)} of {whole[arm]} ({words.points(mean)} points"
+        found.append((abs(mean), f"{text}{' on average' if len(part) > 1 else ''})"))
+    told = [text for _, text in sorted(found, reverse=True)]
+    more = [f"{len(told) - NAMED} more"] if len(told) > NAMED else []
+    return words.listing(told[:NAMED] + more)
 
 
 def _counts(part: pd.DataFrame) -> str:
@@ -100,7 +99,7 @@ def _largest(part: pd.DataFrame) -> str:
     spread = (
         f", 95 % interval {words.interval(row['low'], row['high'])}"
         if words.known(row["low"])
-        else ", from a single seed"
+        else (", from a single seed" if row["seeds"] < 2 else ", the same in every seed")
     )
     return (
         f" The largest difference is that of {row['arm']}{where}, {row['data']}: "
