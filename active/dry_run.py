@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from active.learner import Seen
 from active.plan import measure
 from active.prepare import Setup
 from pretext.console import log_to_terminal
@@ -44,7 +43,7 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
         print("  a classifier is solved on features in a fraction of a second")
         return
     print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
-    classifier = ready.learner.make(Seen(ready.images), ready.dropout, None)
+    classifier = ready.learner.blank(ready.images, ready.dropout)
     train_s, forward_s = measure(
         classifier, devices, ready.images.train.shape, ready.learner.batch_size
     )

@@ -47,19 +47,24 @@ class RunFolder:
     def unlock(self) -> None:
         self._lock.close()
 
-    def check_config(self, config: dict[str, Any], environment: dict[str, Any] | None) -> None:
+    def check_config(
+        self, config: dict[str, Any], environment: dict[str, Any] | None, made: dict[str, Any]
+    ) -> None:
         """Writes the config of a new run; refuses to mix in one that computes something else.
 
-        `environment` is None where nothing is left to compute, so that it may differ.
+        `environment` is None where nothing is left to compute, so that it may differ; `made` tells
+        where a run was begun and is not compared.
         """
         file = self.path / CONFIG
         if not file.exists():
-            text = yaml.safe_dump({**config, "environment": environment}, sort_keys=False)
+            whole = {**config, "environment": environment, "made": made}
+            text = yaml.safe_dump(whole, sort_keys=False)
             write_atomic(file, text.encode())
             return
         try:
             known = yaml.safe_load(file.read_text())
             stored = known.pop("environment")
+            known.pop("made", None)
         except (yaml.YAMLError, AttributeError, KeyError) as error:
             raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error
         self._compare(known, config)

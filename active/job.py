@@ -17,6 +17,7 @@ from active.display import Display, cycles_table
 from active.dry_run import dry_run
 from active.folder import RunFolder
 from active.learner import Seen
+from active.origin import made
 from active.prepare import Setup, prepare
 from conf.cli import Job
 from conf.compose import build, flatten
@@ -49,7 +50,7 @@ def check(job: Job) -> None:
 def run(job: Job) -> None:
     """One run, from the start or from where it stopped."""
     config: ActiveConfig = job.config
-    devices = _devices(job)
+    devices = classifier_devices(job)
     if config.dry_run:
         ready = prepare(job)
         stages = stages_of(ready)
@@ -84,17 +85,17 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     rows = devices.decide(folder.rows)
     unfinished = len(rows) <= config.cycles
     environment = devices.environment() if unfinished else None
-    devices.decide(lambda: folder.check_config(identity, environment))
+    devices.decide(lambda: folder.check_config(identity, environment, made(devices.kind)))
     if not unfinished and ready.images.classes is not None:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
         return
     of_init, of_query, of_learner = stages_of(ready)
-    artifact = _artifact(of_init)
+    artifact = artifact_of(of_init)
     if ready.images.classes is None:
         devices.decide(lambda: _list_to_label(ready, folder, artifact, devices.kind))
         return
-    read = _artifact(of_query) if config.cycles else None
-    base = _artifact(of_learner)
+    read = artifact_of(of_query) if config.cycles else None
+    base = artifact_of(of_learner)
     seen = ready.learner.see(ready.images, base)
     kind = ready.learner.kind(ready.dropout, ready.members)
     train = ready.images.train
@@ -161,7 +162,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         Console().print(cycles_table(folder.rows()))
 
 
-def _devices(job: Job) -> Devices:
+def classifier_devices(job: Job) -> Devices:
     """Those that the classifier is trained on."""
     config: ActiveConfig = job.config
     learner, _ = build_learner(job.resolved["learner"])
@@ -190,7 +191,7 @@ def stages_of(ready: Setup) -> list[Stage | None]:
     ]
 
 
-def _artifact(stage: Stage | None) -> Artifact | None:
+def artifact_of(stage: Stage | None) -> Artifact | None:
     """A stage's artifact, trained first where it is missing."""
     if stage is None:
         return None

@@ -83,6 +83,10 @@ class Learner:
         """What its classifiers are given in the place of `images`."""
         return Seen(images)
 
+    def blank(self, images: Images, dropout: bool) -> Predictor:
+        """A classifier whose steps cost what those of a run do, for an estimate."""
+        raise NotImplementedError
+
     def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> Predictor:
         """A fresh classifier; weights are drawn from the global generator, which is seeded."""
         raise NotImplementedError

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STEPS, GRADIENT = 1000, 1e-5  # of L-BFGS: at most so many, until the largest slope is below
+STEPS = 1000  # of L-BFGS, at most
+SLOPE = 1e-5  # where it ends; the penalty makes this the order of what is left to the optimum
 
 
 def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -> Tensor:
@@ -40,7 +41,7 @@ def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -
         return weights.square().sum() / 2 - c * (log_probs * truth).sum()
 
     solver = torch.optim.LBFGS(
-        [weights], max_iter=STEPS, max_eval=2 * STEPS, tolerance_grad=GRADIENT * max(c, 1),
+        [weights], max_iter=STEPS, max_eval=2 * STEPS, tolerance_grad=SLOPE,
         tolerance_change=0, history_size=20, line_search_fn="strong_wolfe",
     )  # fmt: skip
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Entry: figures and tables of an experiment's runs. `python active/report.py --help`."""
+"""Entry: the report of an experiment. `python active/report.py --help`."""
 
 import sys
 from pathlib import Path
@@ -9,4 +9,4 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from conf.launch import Program, launch  # noqa: E402
 
 if __name__ == "__main__":
-    launch(Program("report", "active.figures:report"))
+    launch(Program("report", "active.reporting.job:run"))

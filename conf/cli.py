@@ -6,28 +6,25 @@ starts. Nothing here imports torch: help and wrong names are answered at once.
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import cache
-from typing import Any
 
-from omegaconf import DictConfig
-
-from conf.compose import compose_config, composer, flatten, groups, groups_of, plain, typed
+from conf.compose import composer, groups, groups_of
 from conf.custom import register
-from conf.identity import RunName, name_run
+from conf.grid import Experiment, read_experiment, split
+from conf.jobs import Job, compose_job
 from datamodules.errors import UserError, unknown
 
 HYDRA_FLAGS = {"--cfg": 1, "--package": 1, "--resolve": 0, "--info": 1, "--multirun": 0, "-m": 0}
-OURS = {"--dry-run": "dry_run=true", "--dry_run": "dry_run=true"}
+OURS = {"--dry-run": "dry_run=true", "--dry_run": "dry_run=true", "--toy": "toy=true"}
 # What a flag is called inside: Hydra takes any key with a group's name for a choice of an option.
-RENAMED = {
-    "active": {"launcher": "hydra/launcher"},
+RENAMED: dict[str, dict[str, str]] = {
+    "active": {},
     "pretext": {"trainer.max_epochs": "model.max_epochs", "seed": "pretext.seed"},
     "report": {"experiment": "name"},
 }
+# How the runs of a grid are started.
+ENGINE = {"launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus"}
 OWN = ("query",)  # groups that take a class of the user's own
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
 # A model's parent, an init's model and an init's other init are options of those groups, too.
@@ -37,28 +34,25 @@ NEEDS_QUOTES = re.compile(r"[^\w./:,+\-\[\]{}$%@~]")
 
 @dataclass
 class CommandLine:
-    """Hydra's own flags, and the overrides as one block: its parser rejects a second one."""
+    """Hydra's own flags, and the overrides as one block: its parser rejects a second one.
+
+    `engine` says how runs are started, in words of conf/grid.yaml; it is no part of any run.
+    """
 
     flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
+    engine: list[str] = field(default_factory=list)
     help: bool = False
 
     @property
-    def multirun(self) -> bool:
-        return "-m" in self.flags or "--multirun" in self.flags
+    def grid(self) -> bool:
+        """Whether many runs may be meant: lists are then grids."""
+        launched = any(word.startswith("hydra/launcher=") for word in self.engine)
+        return launched or "-m" in self.flags or "--multirun" in self.flags
 
     @property
     def argv(self) -> list[str]:
-        return [*self.overrides, *self.flags]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a command: its config, and what it is called."""
-
-    config: Any  # the typed config, ActiveConfig for a run
-    resolved: dict[str, Any]  # the same as plain Python
-    name: RunName
+        return [*self.overrides, *self.engine, *self.flags]
 
 
 def parse(argv: list[str], program: str = "active") -> CommandLine:
@@ -79,8 +73,13 @@ def parse(argv: list[str], program: str = "active") -> CommandLine:
                 if not words or words[0].startswith("--"):
                     raise UserError(f"--{key} needs a value")
                 value = words.pop(0)
-            line.overrides.append(_override(RENAMED[program].get(key, key), value))
-        elif "=" in word or word.startswith("~"):
+            if key in ENGINE or key.startswith("launcher."):
+                line.engine.append(_override(ENGINE.get(key, f"hydra.{key}"), value))
+            else:
+                line.overrides.append(_override(RENAMED[program].get(key, key), value))
+        elif word.startswith("hydra"):
+            line.engine.append(word)
+        elif "=" in word:
             line.overrides.append(word)
         else:
             raise UserError(f"{word!r} is not a flag; flags look like --query entropy")
@@ -118,97 +117,29 @@ def check_names(program: str, overrides: list[str]) -> None:
 def expand(program: str, line: CommandLine) -> list[Job]:
     """Every job that the command line asks for, with all names and types checked."""
     check_names(program, line.overrides)
+    given = {key: value for key, _, value in (o.partition("=") for o in line.overrides)}
+    name = given.pop("experiment", None) if program == "active" else None
+    experiment = _experiment(program, name) if name else Experiment()
+    grid = line.grid or name is not None
+    for key, value in given.items():
+        if not grid and len(split(value)) > 1:
+            raise UserError(f"--{key} {value} is a list; add -m to run a grid of all of them")
+    runs = experiment.runs(given) if grid else [given]
+    first = [f"experiment={name}"] if name else []
     with composer():
-        params = _grid_of_experiment(program, line)
-        given = {key: value for key, _, value in (o.partition("=") for o in line.overrides)}
-        multirun = line.multirun or bool(params)
-        for key, value in given.items():
-            if not multirun and len(_split(value)) > 1:
-                raise UserError(f"--{key} {value} is a list; add -m to run a grid of all of them")
-        sweeps = [
-            [f"{key}={value}" for value in (_split(value) if multirun else [value])]
-            for key, value in (params | given).items()
-            if not key.startswith("hydra.")
+        return [
+            compose_job(program, [*first, *(f"{key}={value}" for key, value in run.items())])
+            for run in runs
         ]
-        return [_job(program, list(combination)) for combination in itertools.product(*sweeps)]
 
 
-def _grid_of_experiment(program: str, line: CommandLine) -> dict[str, str]:
-    """The grid in the chosen experiment's file, which the command line may override."""
-    chosen = [o for o in line.overrides if o.startswith("experiment=")]
-    if not chosen or program != "active":
-        return {}
-    from hydra import compose
+def _experiment(program: str, name: str) -> Experiment:
+    """An experiment with the names in its file checked and its settings as overrides."""
+    known = read_experiment(name)
 
-    params = compose(program, chosen, return_hydra_config=True).hydra.sweeper.params
-    return {str(key): str(value) for key, value in (params or {}).items()}
+    def overrides(lists: dict[str, str]) -> dict[str, str]:
+        written = [_override(key, value) for key, value in lists.items()]
+        check_names(program, written)
+        return {key: value for key, _, value in (o.partition("=") for o in written)}
 
-
-def _split(value: str) -> list[str]:
-    """A comma list as its elements; brackets, braces and quotes keep theirs together."""
-    return re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|'(?:\\'|[^'])*'|[^,])+", value) or [value]
-
-
-def _job(program: str, overrides: list[str]) -> Job:
-    chosen = tuple(o for o in overrides if _is_choice(program, o))
-    known = flatten(plain(_composed(program, chosen)))
-    allowed = {prefix for key in known for prefix in _prefixes(key)}
-    for override in overrides:
-        key = override.partition("=")[0]
-        if (
-            not _is_choice(program, override)
-            and not key.startswith(("+", "~"))
-            and key not in allowed
-        ):
-            raise _unknown_setting(program, key, [k for k in known if "_target_" not in k])
-    config = compose_config(program, overrides)
-    return make_job(program, config, overrides)
-
-
-def _unknown_setting(program: str, key: str, known: list[str]) -> UserError:
-    """Names the settings of the same group, or of the top level, and the nearest of all."""
-    group = key.partition(".")[0] + "."
-    allowed = [k for k in known if k.startswith(group) and not k.startswith("data.source")]
-    allowed = allowed or [k for k in known if "." not in k] + list(groups_of(program))
-    near = get_close_matches(key, known, n=1, cutoff=0.5)
-    return unknown("setting", key, allowed if not near else {*allowed, *near})
-
-
-def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
-    """The job of a composed config, with its name."""
-    if program != "active":
-        return Job(typed(config), plain(config), RunName())
-    chosen = [o for o in overrides if _is_choice(program, o)]
-    experiment = [o.partition("=")[2] for o in chosen if o.startswith("experiment=")]
-    # What an experiment's file or the trainer's option sets is named like any other change.
-    pure = tuple(o for o in chosen if not o.startswith(("experiment=", "trainer=")))
-    choices = {**_choices(program, tuple(chosen)), "experiment": "".join(experiment)}
-    for group in ("init", "query", "learner"):
-        nested = [o.partition("=")[2] for o in chosen if f"@{group}." in o]
-        choices[group] = "-".join([choices[group], *nested])
-    name = name_run(choices, plain(config), plain(_composed(program, pure)))
-    return Job(typed(config), plain(config), name)
-
-
-def _is_choice(program: str, override: str) -> bool:
-    key = override.partition("=")[0]
-    return key in groups_of(program) or "@" in key or override.startswith("hydra")
-
-
-@cache
-def _composed(program: str, chosen: tuple[str, ...]) -> DictConfig:
-    return compose_config(program, list(chosen))
-
-
-@cache
-def _choices(program: str, chosen: tuple[str, ...]) -> dict[str, str]:
-    from hydra import compose
-
-    runtime = compose(program, list(chosen), return_hydra_config=True).hydra.runtime.choices
-    names = groups_of(program).keys() - {"experiment"}
-    return {str(k): str(v) for k, v in runtime.items() if k in names}
-
-
-def _prefixes(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+    return Experiment(overrides(known.grid), [overrides(lists) for lists in known.also])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.schema import register
@@ -32,7 +34,13 @@ def _for_data(values: dict[str, Any], *, _root_: Any) -> Any:
     return values.get(_root_.data.name, values["else"])
 
 
+def _gpus_of_run(given: float | None) -> float:
+    """One GPU for each run on a machine that has any; torch, which knows better, is not asked."""
+    return given if given is not None else float(any(Path("/dev").glob("nvidia[0-9]*")))
+
+
 OmegaConf.register_new_resolver("for_data", _for_data, replace=True)
+OmegaConf.register_new_resolver("gpus_of_run", _gpus_of_run, replace=True)
 
 
 @cache
@@ -50,6 +58,7 @@ def groups_of(program: str) -> dict[str, list[str]]:
     chosen = {
         "active": [name for name in groups() if name != "model"],
         "pretext": ["data", "model", "trainer", "logger"],
+        "report": ["logger"],
     }
     return {name: groups()[name] for name in chosen.get(program, [])}
 
@@ -64,12 +73,24 @@ def composer() -> Iterator[None]:
         yield
 
 
-def compose_config(program: str, overrides: list[str]) -> DictConfig:
+def compose_config(program: str, overrides: list[str], with_hydra: bool = False) -> DictConfig:
     """The composed config of one job; a bad value is a UserError that names its setting."""
     try:
-        return compose(program, overrides)
+        return compose(program, overrides, return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_plain(error)) from error
+
+
+def set_values(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """A copy of a composed config with settings changed, in a tenth of the time of composing it
+    anew; `overrides` choose no options."""
+    config = copy.deepcopy(config)
+    try:
+        for override in OverridesParser.create().parse_overrides(overrides):
+            OmegaConf.update(config, override.key_or_group, override.value())
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_plain(error)) from error
+    return config
 
 
 def _plain(error: BaseException) -> str:
@@ -98,14 +119,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(_plain(error)) from error
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items() if key != "hydra"}
+    return {str(key): value for key, value in resolved.items()}
 
 
 def typed(config: DictConfig) -> Any:
-    """The config as an object of its schema's dataclass."""
-    with open_dict(config):
-        config.pop("hydra", None)
+    """The config as an object of its schema's dataclass; resolves it in place."""
     try:
+        OmegaConf.resolve(config)  # once for all: parsing interpolations is what takes the time
         return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(_plain(error)) from error

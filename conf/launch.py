@@ -2,64 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from omegaconf import DictConfig
-
-from conf.cli import CommandLine, Job, expand, make_job, parse
+from conf.cli import CommandLine, expand, parse
+from conf.engine import check_engine, load, run_grid
 from conf.help import help_text
-from datamodules.errors import UserError, describe_os_error
-
-Handler = Callable[[Job], None]
+from conf.jobs import Job
+from datamodules.errors import UserError, sentence
 
 
 @dataclass(frozen=True)
 class Program:
     """What an entry script runs: `handler` for each job, after `check` of all jobs of a grid.
 
-    Both are named as `module:function` and imported late, because they import torch.
+    Functions are named as `module:function` and imported late, because they import torch.
+
+    Args:
+        study: a module about a grid as a whole: its `missing(jobs)` are jobs that stand for the
+            artifacts that runs share and that are not there yet, in order, `make(job)` makes
+            those of one job, and `outline(jobs)` tells how much work all is.
     """
 
     name: str
     handler: str
     check: str | None = None
-    failures: list[Exception] = field(default_factory=list)
-
-    def load(self, name: str) -> Handler:
-        module, function = name.split(":")
-        return getattr(import_module(module), function)
-
-    def __call__(self, config: DictConfig) -> None:
-        """One Hydra job. It always returns, so that no launcher sees a failure and, in a grid, the
-        other jobs go on: there the failure is written into the run folder."""
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-
-        hydra = HydraConfig.get()
-        job = make_job(self.name, config, list(hydra.overrides.task))
-        grid = hydra.mode == RunMode.MULTIRUN
-        error_file = _error_file(job)
-        if grid:
-            print(f"--- {job.name.path or ' '.join(hydra.overrides.task)}", flush=True)
-        try:
-            self.load(self.handler)(job)
-            if error_file:
-                error_file.unlink(missing_ok=True)  # of an earlier attempt
-        except Exception as error:
-            self.failures.append(error)
-            if grid:
-                text = _sentence(error) or traceback.format_exc()
-                print(f"failed: {text}", file=sys.stderr, flush=True)
-                if error_file:
-                    _note(error_file, text)
+    study: str | None = None
 
 
 def launch(program: Program) -> None:
@@ -69,16 +38,19 @@ def launch(program: Program) -> None:
         if line.help:
             print(help_text(program.name))
             return
+        check_engine(line.engine)
         jobs = expand(program.name, line)
         if "--cfg" in line.flags or "--info" in line.flags:
-            _hydra(program, line)
-            return
-        _run(program, line, jobs)
+            _show(program, line)
+        elif line.grid:
+            _run_all(program, line, jobs)
+        else:
+            load(program.handler)(jobs[0])
     except (UserError, OSError) as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        told = sentence(error)
+        if told is None:
             raise
-        _complain(sentence)
+        _complain(told)
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns an interrupt inside its loops into an exit with status 1.
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
@@ -87,72 +59,58 @@ def launch(program: Program) -> None:
         raise SystemExit(130) from None
 
 
-def _run(program: Program, line: CommandLine, jobs: list[Job]) -> None:
-    if getattr(jobs[0].config, "dry_run", False):
-        for job in jobs:
-            program.load(program.handler)(job)
+def _run_all(program: Program, line: CommandLine, jobs: list[Job]) -> None:
+    """A grid: all is checked first, then what its runs share is made, then they are started."""
+    if any(_several_devices(job.config.trainer) for job in jobs):
+        raise UserError(
+            "a grid cannot use --trainer ddp or several devices: each of its runs would start "
+            "the whole grid again on every device; run one command for each instead"
+        )
+    for job in jobs if program.check else ():
+        load(str(program.check))(job)
+    if jobs[0].config.dry_run:
+        _outline(program, jobs)
         return
-    grid = line.multirun or len(jobs) > 1
-    if grid:
-        if any(_several_devices(job.config.trainer) for job in jobs):
-            raise UserError(
-                "a grid cannot use --trainer ddp or several devices: each of its runs would start "
-                "the whole grid again on every device; run one command for each instead"
-            )
-        if program.check:
-            for job in jobs:
-                program.load(program.check)(job)
-    _hydra(program, line)
-    if grid:
-        _report_failures(jobs)
-    if program.failures:
-        if grid:
-            raise SystemExit(1)
-        raise program.failures[0]
+    if program.study:
+        shared: list[Job] = load(f"{program.study}:missing")(jobs)
+        if shared:
+            run_grid(program.name, f"{program.study}:make", shared, line.engine, notes=False)
+    _report_failures(jobs, run_grid(program.name, program.handler, jobs, line.engine))
+
+
+def _outline(program: Program, jobs: list[Job]) -> None:
+    if program.study:
+        load(f"{program.study}:outline")(jobs)
+        return
+    for job in jobs:
+        load(program.handler)(job)
 
 
 def _several_devices(trainer: Any) -> bool:
     return trainer.strategy != "auto" or trainer.devices != 1 or trainer.num_nodes > 1
 
 
-def _error_file(job: Job) -> Path | None:
-    """In the run's folder; reports and pretext models have none."""
-    if not job.name.seed:
-        return None
-    return Path(job.config.runs_dir) / job.name.path / "error.txt"
-
-
-def _note(file: Path, text: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk must not end the other jobs
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n")
-
-
-def _report_failures(jobs: list[Job]) -> None:
-    files = [_error_file(job) for job in jobs]
-    failed = [file for file in files if file and file.exists()]
+def _report_failures(jobs: list[Job], outcomes: list[str]) -> None:
+    failed = [(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True) if outcome]
     if failed:
         print(f"{len(failed)} of {len(jobs)} runs failed:", file=sys.stderr)
-        for file in failed:
-            print(f"  {file}: {file.read_text().strip().splitlines()[-1]}", file=sys.stderr)
+        for job, outcome in failed:
+            where = job.folder / "error.txt" if job.folder else job
+            print(f"  {where}: {outcome.splitlines()[-1]}", file=sys.stderr)
+        print("the same command starts these again", file=sys.stderr)
         raise SystemExit(1)
 
 
-def _hydra(program: Program, line: CommandLine) -> None:
+def _show(program: Program, line: CommandLine) -> None:
+    """The config of one run, as Hydra shows it."""
     import hydra
 
-    sys.argv = [sys.argv[0], *line.argv]
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a bug shows its real traceback
-    run: Any = hydra.main(config_path="pkg://conf", config_name=program.name, version_base="1.3")
-    run(program)()
+    words = [word for word in line.argv if not word.startswith("experiment=")]
+    sys.argv = [sys.argv[0], *words]
+    show: Any = hydra.main(config_path="pkg://conf", config_name=program.name, version_base="1.3")
+    show(lambda config: None)()
 
 
-def _sentence(error: BaseException) -> str | None:
-    if isinstance(error, UserError):
-        return str(error)
-    return describe_os_error(error) if isinstance(error, OSError) else None
-
-
-def _complain(sentence: str) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
+def _complain(told: str) -> NoReturn:
+    print(f"error: {told}", file=sys.stderr)
     raise SystemExit(2)

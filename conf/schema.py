@@ -156,9 +156,15 @@ class ActiveConfig:
 
 @dataclass
 class ReportConfig:
+    logger: dict[str, Any] = field(default_factory=dict)
     name: str = MISSING
     runs_dir: str = MISSING
+    artifacts_dir: str | None = None
     out: str | None = None
+    metric: str = MISSING
+    margin: float = MISSING
+    count_validation: bool = MISSING
+    toy: bool = MISSING
 
 
 def register() -> None:

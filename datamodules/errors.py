@@ -44,3 +44,10 @@ def describe_os_error(error: OSError) -> str | None:
         f"could not write: {_OS_CAUSES[error.errno]}{where}; "
         "nothing finished is lost, and the same command goes on from there"
     )
+
+
+def sentence(error: BaseException) -> str | None:
+    """What to tell a user about a failure that they can mend; None for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    return describe_os_error(error) if isinstance(error, OSError) else None

@@ -30,6 +30,7 @@ warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
 warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
 warnings.filterwarnings("ignore", ".*`IterableDataset` has `__len__` defined.*")
 warnings.filterwarnings("ignore", ".*Total length of `.*` across ranks is zero.*")
+warnings.filterwarnings("ignore", ".*`srun` command is available.*")
 # Values are averaged over ranks before they are logged.
 warnings.filterwarnings("ignore", ".*It is recommended to use `self.log.*sync_dist=True.*")
 warnings.filterwarnings("ignore", ".*The `srun` command is available.*")  # grids submit jobs

@@ -47,9 +47,11 @@ def run_cli(program: str, *arguments: str) -> Finished:
 
     setup._images.cache_clear()
     programs = {
-        "active": Program("active", "active.job:run", check="active.job:check"),
+        "active": Program(
+            "active", "active.job:run", check="active.job:check", study="active.study"
+        ),
         "pretext": Program("pretext", "pretext.job:run", check="pretext.job:check"),
-        "report": Program("report", "active.figures:report"),
+        "report": Program("report", "active.reporting.job:run"),
     }
     out, err, status = io.StringIO(), io.StringIO(), 0
     before = sys.argv

@@ -133,7 +133,7 @@ def test_experiments_expand_without_shared_folders(name: str) -> None:
 
 
 def test_experiment_grids_can_be_narrowed() -> None:
-    assert len(jobs("--experiment", "quick")) == 18
+    assert len(jobs("--experiment", "quick")) == 45
     assert len(jobs("--experiment", "quick", "--seed", "4", "--init", "random")) == 3
 
 

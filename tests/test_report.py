@@ -1,92 +1,257 @@
-"""The report against sums by hand, and the files it leaves."""
+"""The report: its files, its words, and that any names and any number of runs will do."""
 
 from __future__ import annotations
 
-import json
-import statistics
+import csv
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
-from active.results import curve_table, read_runs
+from active.figures.ranks import critical_difference
+from active.figures.style import render, styles
+from active.figures.toy import learn, toy_classes, toy_pools
+from active.reporting import words
+from active.reporting.blocks import Column, Table, file_name
+from active.reporting.files import latex, markdown
+from active.reporting.material import read_material
+from active.reporting.sections.answer import summary
 from tests.conftest import run_cli
+from tests.study_folder import write_run, write_study
 
-BUDGETS = (10, 20, 30)
-
-
-def write_run(root: Path, arm: str, seed: int, accuracies: list[float], tail: str = "") -> None:
-    folder = root / "runs/made" / arm / f"seed{seed}"
-    folder.mkdir(parents=True)
-    rows = [
-        {"cycle": c, "pool/labeled": BUDGETS[c], "test/acc": a} for c, a in enumerate(accuracies)
-    ]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "cycles.jsonl").write_text(text + tail)
+ODD = 'größe <b>&"$x_1$ 日本'
 
 
-@pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for query in ("entropy", "random"):
-        for init, base in (("random", 0.5), ("balanced", 0.6), ("simclr-bins5", 0.4)):
-            for seed in range(3):
-                curve = [base + 0.1 * c + 0.01 * seed * (c + 1) for c in range(3)]
-                write_run(tmp_path, f"digits/{init}/{query}/resnet18", seed, curve)
-    return tmp_path
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.source = file.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
-def test_table_equals_sums_by_hand(made: Path) -> None:
-    table = curve_table(read_runs(made / "runs", "made"))
-    assert len(table) == 2 * 3 * 3
-    row = table[(table["init"] == "balanced") & (table["query"] == "random")].iloc[2]
-    values = [0.8, 0.83, 0.86]
-    assert row["labeled"] == 30
-    assert row["mean"] == pytest.approx(statistics.mean(values))
-    assert row["sd"] == pytest.approx(statistics.stdev(values))
-    assert row["seeds"] == 3
-
-
-def test_report_writes_what_it_says(made: Path) -> None:
-    finished = run_cli("report", "--experiment", "made")
+def report(root: Path, *arguments: str) -> Page:
+    finished = run_cli(
+        "report", "--experiment", "made", "--runs_dir", str(root / "runs"), *arguments
+    )
     assert finished.status == 0, finished.err
-    out = made / "runs/made/report"
-    assert {f.name for f in out.iterdir()} == {
-        "curves.csv", "curves.md", "curves_digits_resnet18.png", "curves_digits_resnet18.svg",
-    }  # fmt: skip
-    assert "| random | balanced | 3 | 61.00 ± 1.00 | 72.00 ± 2.00 | 83.00 ± 3.00 |" in finished.out
-    assert "| query | init | seeds | 10 | 20 | 30 |" in finished.out
-    image = Image.open(out / "curves_digits_resnet18.png").convert("L")
-    assert image.width > 900
-    assert image.getextrema() == (0, 255)
-    svg = (out / "curves_digits_resnet18.svg").read_text()
-    assert svg.count("<!-- query: entropy -->") == svg.count("<!-- query: random -->") == 1
-    assert all(svg.count(f"<!-- {init} -->") == 1 for init in ("random", "balanced"))
-    assert "mean ± 1 sd over 3 seeds" in svg
+    return Page(root / "runs/made/report/report.html")
 
 
-def test_unfinished_failed_and_single_runs(made: Path) -> None:
-    write_run(made, "digits/vae/entropy/resnet18", 0, [0.3, 0.4], tail='{"cycle": 2, "tes')
-    failed = made / "runs/made/digits/scan/entropy/resnet18/seed0"
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
+    """A report of odd names, a failed and an unfinished run."""
+    root = tmp_path_factory.mktemp("study")
+    inits = {"random": 0.5, ODD: 0.6, "vae": 0.3}
+    write_study(root, inits, ["random", "</script>".replace("/", "|")], 2, ["b<i>"])
+    write_run(root, ("b<i>", "vae", "random", "resnet18"), 7, [0.3], tail='{"cyc')
+    failed = root / "runs/made/b<i>/scan/random/resnet18/seed0"
     failed.mkdir(parents=True)
-    (failed / "error.txt").write_text("Traceback\nRuntimeError: out of memory\n")
-    finished = run_cli("report", "--experiment", "made")
-    assert finished.status == 0, finished.err
-    assert "| entropy | vae | 1 | 30.00 | 40.00 | - |" in finished.out
-    assert "digits/scan/entropy/resnet18/seed0: RuntimeError: out of memory" in finished.out
+    (failed / "error.txt").write_text("Traceback\nRuntimeError: out of <memory>\n")
+    return root, report(root)
 
 
-def test_wrong_experiment(made: Path) -> None:
+def test_page_is_self_contained(study: tuple[Path, Page]) -> None:
+    _, page = study
+    for _, attributes in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:")), value
+    assert "@import" not in page.source
+    assert not re.search(r"url\((?!#)", page.source)
+
+
+def test_page_is_accessible(study: tuple[Path, Page]) -> None:
+    _, page = study
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.tags:
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "svg":
+            assert attributes["role"] == "img"
+            assert attributes["aria-label"]
+        if tag == "th":
+            assert attributes["scope"] in ("col", "row")
+    targets = {(a["href"] or "")[1:] for t, a in page.tags if t == "a"}
+    assert targets <= set(ids)
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_names_are_text(study: tuple[Path, Page]) -> None:
+    _, page = study
+    assert ODD in page.text
+    assert "out of <memory>" in page.text
+    assert ("memory", {}) not in page.tags
+    assert sum(tag == "script" for tag, _ in page.tags) == 1 + 1  # of the chart, and the page's own
+
+
+def test_every_figure_and_table_is_a_file_too(study: tuple[Path, Page]) -> None:
+    root, page = study
+    out = root / "runs/made/report"
+    tables = {f.stem for f in (out / "tables").iterdir()}
+    assert {"curves", "verdicts_pools_aubc", "unfinished", "costs", "recipes", "pools"} <= tables
+    for name in tables:
+        assert all((out / "tables" / f"{name}.{kind}").is_file() for kind in ("csv", "md", "tex"))
+    figures = {f.stem for f in (out / "figures").iterdir()}
+    assert {"curves-b-i-resnet18", "classes-b-i", "overlap-b-i", "penalties_arm"} <= figures
+    for name in figures:
+        svg = (out / "figures" / f"{name}.svg").read_text()
+        assert svg.count("<svg") == 1
+        image = Image.open(out / "figures" / f"{name}.png").convert("L")
+        assert image.getextrema()[0] < 100 < 250 < image.getextrema()[1]
+    shown = [a for t, a in page.tags if t == "svg" and a.get("aria-label")]
+    assert len(shown) == len(figures) - 1  # the curves are drawn by the page itself
+
+
+def test_csv_holds_the_numbers(study: tuple[Path, Page]) -> None:
+    root, _ = study
+    with open(root / "runs/made/report/tables/curves.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    known = read_material(root / "runs", "made", None, "test/acc", 0.01, "labeled").curves
+    assert len(rows) == len(known) == 2 * 3 * 3
+    for row, mean in zip(rows, known["mean"], strict=True):
+        assert float(row["mean"]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_failed_and_missing_runs_are_listed(study: tuple[Path, Page]) -> None:
+    root, page = study
+    table = (root / "runs/made/report/tables/unfinished.md").read_text()
+    assert "failed: RuntimeError: out of <memory>" in table
+    assert "stopped after cycle 0 of 2" in table
+    assert "missing" in page.text
+
+
+@pytest.mark.parametrize(
+    ("inits", "queries", "seeds", "cycles", "told"),
+    [
+        ({"vae": 0.5}, ["entropy"], 1, 1, "These runs cannot tell"),
+        ({"random": 0.5, "vae": 0.2}, ["random"], 1, 2, "With a single seed nothing"),
+        ({"random": 0.5, "vae": 0.2}, ["random"], 4, 1, "Yes, for 1 of 1 comparison"),
+    ],
+)
+def test_any_number_of_runs_will_do(
+    tmp_path: Path, inits: dict[str, float], queries: list[str], seeds: int, cycles: int, told: str
+) -> None:
+    write_study(tmp_path, inits, queries, seeds, cycles=cycles)
+    assert told in report(tmp_path).text
+
+
+def test_metric_margin_and_axis_are_settings(tmp_path: Path) -> None:
+    write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random"])
+    page = report(tmp_path, "--metric", "test/balanced_acc", "--count_validation", "true",
+                  "--margin", "0.5")  # fmt: skip
+    assert "balanced test accuracy" in page.text
+    assert '"x":"counted"' in page.source
+    assert "No: in each of 1 comparison" in page.text
+    wrong = run_cli("report", "--experiment", "made", "--runs_dir", str(tmp_path / "runs"),
+                    "--metric", "test/accuracy")  # fmt: skip
+    assert wrong.status == 2
+    assert "did you mean 'test/acc" in wrong.err
+
+
+def test_wrong_experiment_and_nothing_to_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "there are no runs" in run_cli("report").err
+    write_run(tmp_path, ("digits", "random", "random", "resnet18"), 0, [0.5])
     finished = run_cli("report", "--experiment", "mad")
     assert finished.status == 2
     assert "unknown experiment 'mad': did you mean 'made'?" in finished.err
     assert run_cli("report", "--experimnt", "made").status == 2
-
-
-def test_nothing_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    finished = run_cli("report")
-    assert finished.status == 2
-    assert "there are no runs" in finished.err
-    (tmp_path / "runs/single").mkdir(parents=True)
+    (tmp_path / "runs/single").mkdir()
     assert "no finished cycles" in run_cli("report").err
+    assert run_cli("report", "--experiment", "made", "--logger", "wand").status == 2
+
+
+def test_summary_says_what_the_verdicts_say(tmp_path: Path) -> None:
+    write_study(tmp_path, {"random": 0.5, "vae": 0.2, "scan": 0.5}, ["random", "entropy"], 5)
+    material = read_material(tmp_path / "runs", "made", None, "test/acc", 0.01, "labeled")
+    lead, *others = summary(material)
+    found = re.fullmatch(
+        r"Yes, for 2 of 4 comparisons with the random pool: vae is worse in 2 of 2 "
+        r"\(.(\d+\.\d+) points on average\)\.", lead,
+    )  # fmt: skip
+    assert found, lead
+    assert 28 < float(found[1]) < 32
+    assert any(s.startswith("Undecided is not equal: with 5 seeds") for s in others)
+
+
+@pytest.mark.slow
+def test_wandb_run_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random"])
+    report(tmp_path, "--logger", "wandb")
+    (run,) = (tmp_path / "runs/made/report/wandb").glob("offline-run-*")
+    media = {f.parent.name for f in run.glob("files/media/**/*") if f.is_file()}
+    assert {"figures", "tables"} <= media | {f.name for f in run.glob("files/media/*/*")}
+    assert list(run.glob("files/media/html/report*.html"))
+
+
+def test_ranks_over_data_sets_are_drawn() -> None:
+    ranks = pd.Series({"vae": 3.0, "random": 1.5, "scan": 1.5})
+    svg, png = render(critical_difference(ranks, 1.9, [["random", "scan", "vae"]]))
+    assert all(f"{name} ({rank:.2f})" in svg for name, rank in ranks.items())
+    assert "critical difference 1.90" in svg
+    assert png.startswith(b"\x89PNG")
+
+
+def test_toy_illustration(tmp_path: Path) -> None:
+    finished = run_cli("report", "--toy", "--out", str(tmp_path / "toy"))
+    assert finished.status == 0, finished.err
+    assert {f.name for f in (tmp_path / "toy").iterdir()} == {"toy.png", "toy.svg"}
+    points, labels = toy_classes(4)
+    pools = toy_pools(points, labels, 4)
+    assert {len(set(pool.tolist())) for pool in pools.values()} == {12}
+    _, hardest, shares = (learn(points, labels, pool, points[:1])[1] for pool in pools.values())
+    assert hardest < shares - 0.1
+
+
+def test_written_numbers() -> None:
+    assert [words.points(v) for v in (-0.0123, 0.05, 0.0, None, float("nan"))] == [
+        "\N{MINUS SIGN}1.23", "+5.00", "0.00", words.NONE, words.NONE,
+    ]  # fmt: skip
+    assert [words.p_value(v) for v in (0.0004, 0.0321, 1.0)] == ["<.001", ".032", "1.000"]
+    assert [words.seconds(v) for v in (0.416, 42.4, 200, 7500)] == [
+        "0.42 s", "42 s", "3 min 20 s", "2 h 05 min",
+    ]  # fmt: skip
+    assert [words.count(v) for v in (1234.0, float("inf"), None)] == ["1,234", "∞", words.NONE]
+    assert words.listing(["a", "b", "c"]) == "a, b and c"
+    assert [words.plural(1, "query"), words.plural(2, "query")] == ["1 query", "2 queries"]
+
+
+def test_tables_for_markdown_and_latex() -> None:
+    frame = pd.DataFrame({"arm": ["a|b_c", "50 %"], "data": ["d", "d"], "mean": [0.5, None]})
+    columns = (Column("arm", "pool"), Column("data", "data"), Column("mean", "%", words.percent))
+    table = Table("t", "T", frame, columns)
+    assert markdown(table).splitlines() == [
+        "| pool | % |", "| --- | ---: |", "| a\\|b_c | 50.0 |", f"| 50 % | {words.NONE} |",
+    ]  # fmt: skip
+    lines = latex(table).splitlines()
+    assert lines[1] == r"\begin{tabular}{lr}"
+    assert lines[5:7] == [r"a|b\_c & 50.0 \\", r"50 \% & -- \\"]
+
+
+def test_styles_are_told_apart() -> None:
+    arms = ["random", *(f"pool{i}" for i in range(20))]
+    found = styles(arms)
+    assert found["random"].color == "#000000"
+    assert len({(s.color, s.dash) for s in found.values()}) == len(arms)
+
+
+def test_file_names() -> None:
+    assert file_name("a/b <c>") == "a-b-c"
+    assert file_name("///") == "unnamed"

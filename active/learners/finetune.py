@@ -22,7 +22,7 @@ class FinetuneLearner(ResNet18Learner):
 
     def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> Classifier:
         assert artifact is not None
-        classifier = super().make(seen, dropout, artifact)
+        classifier = self.blank(seen.images, dropout)
         classifier.backbone.load_state_dict(_backbone(artifact.path))
         return classifier
 

@@ -11,6 +11,7 @@ from active.learner import Learner, Seen
 from active.predictor import Predictor
 from active.training import Training
 from datamodules.errors import UserError
+from datamodules.images import Images
 from pretext.artifacts import Artifact
 
 MINIMUM = {"width": 1, "projection": 1, "batch_size": 2, "weight_decay": 0}
@@ -55,7 +56,9 @@ class ResNet18Learner(Learner):
     def training(self, max_epochs: int, val_checks: int) -> Training:
         return Training(max_epochs, val_checks, self.min_steps)
 
-    def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> Classifier:
-        images = seen.images
+    def blank(self, images: Images, dropout: bool) -> Classifier:
         classes = len(images.classes or ())
         return Classifier(classes, images.train.shape[0], dropout=dropout, **self.network)
+
+    def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> Classifier:
+        return self.blank(seen.images, dropout)

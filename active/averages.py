@@ -1,0 +1,59 @@
+"""Rows of runs -> learning curves: means over seeds, their intervals, paired differences."""
+
+from __future__ import annotations
+
+import pandas as pd
+from scipy.stats import t as student
+
+GROUP = ["data", "learner", "query", "arm"]
+CONTROL = "random"
+
+
+def curve_table(runs: pd.DataFrame, metric: str = "test/acc") -> pd.DataFrame:
+    """The mean curve of each pool: a row per (data, learner, query, arm, labeled).
+
+    Columns: those, `counted` (labeled and validation labels), `mean`, `sd` (ddof 1), `low` and
+    `high` (95 % t interval of the mean), `seeds`. Runs of one seed that differ in their pretext
+    model alone are averaged first, so that seeds are what is counted. With one seed sd and
+    interval are NaN.
+    """
+    return _summary(_per_seed(runs, metric), metric)
+
+
+def difference_table(runs: pd.DataFrame, metric: str = "test/acc") -> pd.DataFrame:
+    """The same for the paired difference to the random pool under the same query, same seed.
+
+    Seeds without their random run are left out; the random pool itself has no rows.
+    """
+    values = _per_seed(runs, metric)
+    keys = [name for name in values.columns if name not in ("arm", "counted", metric)]
+    control = values.loc[values["arm"] == CONTROL, [*keys, metric]]
+    paired = values[values["arm"] != CONTROL].merge(control, on=keys, suffixes=("", "/random"))
+    paired[metric] -= paired.pop(f"{metric}/random")
+    return _summary(paired, metric)
+
+
+def _per_seed(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    table = runs[[*GROUP, "seed", metric]].copy()
+    table["labeled"] = runs["pool/labeled"]
+    table["counted"] = runs["pool/labeled"] + runs.get("pool/validation_labels", 0)
+    keys = [*GROUP, "seed", "labeled", "counted"]
+    return table.groupby(keys, as_index=False, sort=False)[metric].mean()
+
+
+def _summary(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    table = values.groupby([*GROUP, "labeled"], as_index=False).agg(
+        counted=("counted", "first"),
+        mean=(metric, "mean"),
+        sd=(metric, "std"),
+        seeds=(metric, "count"),
+    )
+    half = student.ppf(0.975, table["seeds"] - 1) * table["sd"] / table["seeds"] ** 0.5
+    table.insert(7, "low", table["mean"] - half)
+    table.insert(8, "high", table["mean"] + half)
+    return table
+
+
+def ordered(names: pd.Series | list[str]) -> list[str]:
+    """Distinct names in alphabetical order, the random control first."""
+    return sorted(set(names), key=lambda name: (name != CONTROL, name))

@@ -1,0 +1,185 @@
+"""What the paper says of the pools themselves: R-7 to R-9."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from active.claims.judge import (
+    CONFIRMED,
+    CONTRADICTED,
+    UNDECIDED,
+    Claim,
+    conclude,
+    gains,
+    judged_by,
+)
+from active.claims.study import POOLS, Answer, Study
+from active.estimate import holm
+from active.verdict import compare_pools
+
+NATS = 0.05  # entropies of class histograms closer than this look alike
+TOP = 10  # classes: the paper's ten most sampled and ten hardest
+PUBLISHED = 4  # of them in common
+SHARE = 0.02  # overlaps closer to chance than two points of the pool are chance
+
+
+def r7(study: Study) -> Answer:
+    """CIFAR-100: entropy of the class histogram of the other pools, minus the VAE pool's."""
+    claim = Claim(
+        "R-7",
+        "The VAE pool is imbalanced on CIFAR-100",
+        "On CIFAR-100 the classes of the VAE pool are visibly less balanced than those of the "
+        "SCAN, SimCLR and k-means pools.",
+        control="the VAE pool",
+        scale=1,
+        unit="nats of class entropy",
+    )
+    others = ("scan", "simclr", "kmeans")
+    lacking = study.lacks("cifar100", ("vae", *others))
+    rows = study.rows("cifar100", POOLS)
+    if lacking or "pool/entropy" not in rows:
+        return conclude(claim, [], lacking or ["classes of the pools"])
+    first = rows[(rows["cycle"] == 0) & (rows["arm"] != "random")]
+    table = compare_pools(first, NATS, study.alpha, metric="pool/entropy", control="vae")
+    return conclude(claim, [judged_by(gains, table[table["endpoint"] == "start"])], [])
+
+
+def r8(study: Study) -> Answer:
+    """CIFAR-100: classes most frequent in the VAE pool that are among the hardest at the end.
+
+    Confirmed if so many are improbable by chance (hypergeometric), contradicted if so few are
+    improbable where four are expected (Fisher's noncentral hypergeometric).
+    """
+    claim = Claim(
+        "R-8",
+        "The VAE pool over-samples hard classes",
+        f"On CIFAR-100 {PUBLISHED} of the {TOP} classes that the VAE pool holds most of are among "
+        f"the {TOP} classes with the lowest accuracy at the end.",
+    )
+    lacking = study.lacks("cifar100", ["vae"])
+    counts, accuracies = _class_counts(study), _class_accuracies(study)
+    if lacking or counts is None or accuracies is None:
+        return conclude(claim, [], lacking or ["classes of the VAE pool and their accuracies"])
+    most = np.argsort(-counts, kind="stable")[:TOP]
+    hardest = np.argsort(accuracies, kind="stable")[:TOP]
+    common = len(np.intersect1d(most, hardest))
+    chance, fewer = overlap_p(common, len(counts))
+    answer = UNDECIDED
+    if chance < study.alpha:
+        answer = CONFIRMED
+    elif fewer < study.alpha:
+        answer = CONTRADICTED
+    return claim.answer(
+        answer,
+        f"{common} of {TOP} classes are in common, where chance gives {TOP**2 / len(counts):.1f} "
+        f"(as many by chance: p = {chance:.2g}; as few if {PUBLISHED} were true: p = {fewer:.2g}).",
+    )
+
+
+def overlap_p(common: int, classes: int) -> tuple[float, float]:
+    """P of so many classes in common by chance, and of so few where the published are expected."""
+    chance = stats.hypergeom.sf(common - 1, classes, TOP, TOP)
+
+    def expected(log_odds: float) -> float:
+        mean = stats.nchypergeom_fisher.mean(classes, TOP, TOP, np.exp(log_odds))
+        return float(mean) - PUBLISHED
+
+    odds = np.exp(optimize.brentq(expected, -5, 10))
+    return float(chance), float(stats.nchypergeom_fisher.cdf(common, classes, TOP, TOP, odds))
+
+
+def _class_counts(study: Study) -> np.ndarray | None:
+    """(classes,) images of each class in the VAE pools of all seeds; None where unknown."""
+    if study.pools is None or "class_counts" not in study.pools:
+        return None
+    first = _initial_pools(study, "cifar100")
+    known = first.loc[first["arm"] == "vae", "class_counts"].dropna()
+    return np.sum(known.tolist(), axis=0) if len(known) else None
+
+
+def _class_accuracies(study: Study) -> np.ndarray | None:
+    """(classes,) accuracy of the last models from the VAE pool, the mean of all of its runs."""
+    rows = study.rows("cifar100", ["vae"])
+    if "test/acc_per_class" not in rows:
+        return None
+    last = rows[(rows["arm"] == "vae") & (rows["cycle"] == rows["cycle"].max())]
+    known = last["test/acc_per_class"].dropna()
+    return np.mean(known.tolist(), axis=0) if len(known) else None
+
+
+def _initial_pools(study: Study, data: str) -> pd.DataFrame:
+    """One row for each (arm, seed): its initial pool, the same under every query."""
+    assert study.pools is not None
+    pools = study.pools[(study.pools["cycle"] == 0) & study.pools["data"].isin(study.names(data))]
+    keys = ["data", "arm", "seed"]
+    return pools.sort_values([*keys, "pretext"]).drop_duplicates(keys)
+
+
+def r9(study: Study) -> Answer:
+    """CIFAR-10: what each two of the five pools share, beside independent pools of that size.
+
+    The spread is that of one pair of pools: those of several seeds come from the same model.
+    """
+    claim = Claim(
+        "R-9",
+        "Pools overlap as by chance",
+        "On CIFAR-10 each two of the five initial pools share about a tenth of their images, which "
+        "is what independent pools of that size share.",
+    )
+    lacking = study.lacks("cifar10", POOLS)
+    if lacking or study.pools is None:
+        return conclude(claim, [], lacking or ["the indices of the pools"])
+    table = overlaps(study)
+    if len(table) < len(list(combinations(range(len(POOLS) + 1), 2))):
+        return conclude(claim, [], ["the indices of some pools on CIFAR-10"])
+    half = stats.norm.ppf(1 - study.alpha) * table["sd"]
+    alike = (table["excess"].abs() + half) < SHARE
+    apart = (holm(table["p"].to_numpy()) < study.alpha) & ~alike
+    answer = CONTRADICTED if apart.any() else CONFIRMED if alike.all() else UNDECIDED
+    far = table.loc[table["excess"].abs().idxmax()]
+    return claim.answer(
+        answer,
+        f"{alike.sum()} of {len(table)} pairs of pools share what chance gives, within "
+        f"{100 * SHARE:.0f} points, and {apart.sum()} do not; the farthest, {far['pair']}, share "
+        f"{far['share']:.1%} where chance gives {far['chance']:.1%} (n = {far['seeds']} seeds).",
+    )
+
+
+def overlaps(study: Study) -> pd.DataFrame:
+    """A row for each two pools: share in common, its chance level, sd and p (two-sided)."""
+    first = _initial_pools(study, "cifar10").set_index(["arm", "seed"])["indices"]
+    candidates = _candidates(study)
+    rows = []
+    for one, other in combinations(("random", *POOLS), 2):
+        if one not in first or other not in first:
+            continue
+        seeds = first[one].index.intersection(first[other].index)
+        shared = [len(np.intersect1d(first[one][s], first[other][s])) for s in seeds]
+        if not shared:
+            continue
+        size = len(first[one].iloc[0])
+        law = stats.hypergeom(candidates, size, size)
+        excess = np.mean(shared) - law.mean()
+        rows.append(
+            {
+                "pair": f"{one} and {other}",
+                "seeds": len(seeds),
+                "share": np.mean(shared) / size,
+                "chance": law.mean() / size,
+                "excess": excess / size,
+                "sd": law.std() / size,
+                "p": 2 * stats.norm.sf(abs(excess) / law.std()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _candidates(study: Study) -> int:
+    """Train images of CIFAR-10 outside the validation set."""
+    row = study.rows("cifar10", POOLS).iloc[0]
+    held = row.get("pool/validation_labels", 0)
+    return round(row["pool/labeled"] / row["pool/fraction"]) - int(held)

@@ -1,0 +1,1 @@
+"""Tables -> figures, drawn by matplotlib, which is imported when the first one is drawn."""

@@ -1,0 +1,49 @@
+"""Differences with their intervals, beside the margin within which nothing matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from active.averages import ordered
+from active.figures.curves import COLUMNS
+from active.figures.style import GRAY, INK, TITLE, panels, shape, short, styles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
+    """One panel a query, one row a pool: its difference to random with the 95 % t interval.
+
+    Args:
+        table: rows of `compare_pools` of one endpoint, data set and learner.
+        margin: half the width of the gray band, in the metric's unit.
+        label: of the x axis.
+    """
+    queries, arms = ordered(table["query"]), ordered(table["arm"])
+    rows, columns = shape(len(queries), COLUMNS)
+    height = 0.55 + 0.24 * len(arms)
+    figure, axes = panels(rows, columns, (2.7, height), sharex=True, sharey=True)
+    looks = styles(arms)
+    for axis, query in zip(axes.flat, queries, strict=False):
+        axis.axvspan(-100 * margin, 100 * margin, color=GRAY, alpha=0.18, linewidth=0)
+        axis.axvline(0, color=INK, linewidth=0.7)
+        part = table[table["query"] == query].set_index("arm")
+        for place, arm in enumerate(arms):
+            if arm in part.index:
+                row, look = part.loc[arm], looks[arm]
+                axis.plot(100 * row["mean"], place, look.marker, color=look.color, markersize=4.5)
+                axis.plot([100 * row["low"], 100 * row["high"]], [place, place],
+                          color=look.color, linewidth=1.4)  # fmt: skip
+        axis.set_title(short(query, TITLE))
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.grid(axis="x", alpha=0.25, linewidth=0.5)
+        axis.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(arms)), [short(arm) for arm in arms])
+    axes[0, 0].set_ylim(len(arms) - 0.4, -0.6)
+    for axis in axes.flat[len(queries) :]:
+        axis.set_visible(False)
+    figure.supxlabel(label, fontsize=9)
+    return figure

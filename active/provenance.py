@@ -1,0 +1,108 @@
+"""With what runs were made: recipes, commits, hardware, and the pretext artifacts behind them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from active.folder import CONFIG
+from active.results import PARTS, run_files
+from datamodules.errors import UserError
+from pretext.artifacts import FEATURES, RECORD
+
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster
+TAIL = re.compile(r"^(environment|made|data_fingerprint):", re.MULTILINE)  # last in the file
+
+
+def read_recipes(runs_dir: Path, experiment: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """The resolved config of the first run of each (data, learner)."""
+    recipes: dict[tuple[str, str], dict[str, Any]] = {}
+    for file, parts in run_files(runs_dir, experiment, CONFIG):
+        key = parts["data"], parts["learner"]
+        if key not in recipes:
+            recipes[key] = _load(file, file.read_text())
+    return recipes
+
+
+def read_made(runs_dir: Path, experiment: str) -> pd.DataFrame:
+    """A row for each run: its parts and where known `commit`, `hardware`, `started`, `device`,
+    `precision`, `threads`, `torch`. Only the end of each config is parsed: there are thousands."""
+    rows = []
+    for file, parts in run_files(runs_dir, experiment, CONFIG):
+        text = file.read_text()
+        found = TAIL.search(text)
+        tail = _load(file, text[found.start() :]) if found else {}
+        rows.append({**parts, **(tail.get("environment") or {}), **(tail.get("made") or {})})
+    return pd.DataFrame(rows, columns=None if rows else list(PARTS))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A finished artifact that was found: its name, its folder and its record."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def features(self) -> Path | None:
+        file = self.path / FEATURES["train"]
+        return file if file.is_file() else None
+
+    @property
+    def seconds(self) -> float:
+        return float(self.record.get("wall_seconds", 0.0))
+
+    @property
+    def parents(self) -> list[str]:
+        return list(self.record.get("parents", []))
+
+
+def find_artifacts(folders: Iterable[Path]) -> dict[str, Known]:
+    """Finished pretext artifacts below these folders of artifacts, by name."""
+    known = {}
+    for folder in folders:
+        for file in sorted(folder.glob(f"*/*/{RECORD}")):
+            record = json.loads(file.read_text())
+            if not file.parent.name.startswith(".") and "model" in record:
+                known[file.parent.name] = Known(file.parent, record)
+    return known
+
+
+def class_names(folders: Iterable[Path], fingerprint: str) -> list[str] | None:
+    """Names of the classes of the data with this fingerprint, where its images are cached."""
+    for folder in folders:
+        for file in folder.glob(f"*/images-*/{RECORD}"):
+            record = json.loads(file.read_text())
+            if record.get("fingerprint") == fingerprint:
+                return record.get("classes")
+    return None
+
+
+def lineage(name: str, known: dict[str, Known]) -> list[Known]:
+    """An artifact and all that it stands on, each once; what was not found is left out."""
+    found: dict[str, Known] = {}
+    waiting = [name]
+    while waiting:
+        artifact = known.get(waiting.pop())
+        if artifact and artifact.name not in found:
+            found[artifact.name] = artifact
+            waiting += artifact.parents
+    return list(found.values())
+
+
+def _load(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return yaml.load(text, Loader) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error

@@ -1,0 +1,202 @@
+"""Order of the pools: from start to end, across data sets, and who beats whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from active.estimate import one_way
+from active.pairing import endpoints
+
+EXACT_UP_TO = 7  # pools whose 5,040 orders are all gone through
+DRAWS = 5000  # orders drawn for more
+
+
+def start_to_end(
+    runs: pd.DataFrame, metric: str = "test/acc", x: str = "pool/labeled"
+) -> pd.DataFrame:
+    """Does a good start make a good end? Rank correlation of cycle 0 with each later cycle.
+
+    Spearman's rho over all pools and seeds, after each seed's mean over the pools is taken off
+    (seeds share networks and validation sets). The p value permutes whole pools, one-sided for a
+    positive correlation, because the seeds of a pool are not independent of each other. Several
+    pretext models of a seed are averaged; pools and seeds with a hole are left out.
+
+    Returns:
+        A row for each (data, learner, query, cycle >= 1) with at least 3 pools: labeled, pools,
+        seeds, rho, p (the last cycle's answers the question; the others show its decay).
+    """
+    rows = []
+    for keys, group in runs.groupby(["data", "learner", "query"]):
+        table = group.pivot_table(index=["arm", "seed"], columns=x, values=metric).dropna()
+        cube = _cube(table)  # (pools, seeds, cycles)
+        if min(cube.shape[:2]) < 1 or cube.shape[0] < 3:
+            continue
+        centered = cube - cube.mean(axis=0, keepdims=True)
+        for cycle in range(1, cube.shape[2]):
+            rho, p = correlation(centered[..., 0], centered[..., cycle])
+            sizes = {"pools": cube.shape[0], "seeds": cube.shape[1]}
+            where = dict(zip(["data", "learner", "query"], keys, strict=True))
+            at = {"cycle": cycle, "labeled": table.columns[cycle]}
+            rows.append(where | at | sizes | {"rho": rho, "p": p})
+    columns = ["data", "learner", "query", "cycle", "labeled", "pools", "seeds", "rho", "p"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _cube(table: pd.DataFrame) -> np.ndarray:
+    """(arm, seed) rows -> (pools, seeds, cycles): the seeds that most pools have, and those."""
+    there = pd.Series(1, table.index).unstack("arm")
+    seeds = there.notna().sum(axis=1)
+    there = there[seeds == seeds.max()].dropna(axis=1)
+    index = pd.MultiIndex.from_product([there.columns, there.index])
+    return table.reindex(index).to_numpy().reshape(there.shape[1], there.shape[0], -1)
+
+
+def correlation(start: np.ndarray, end: np.ndarray) -> tuple[float, float]:
+    """(pools, seeds) twice -> Spearman's rho over all points, p by permutation of pools.
+
+    NaN where all starts or all ends are alike.
+    """
+    x, y = (stats.rankdata(part).reshape(part.shape) for part in (start, end))
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x**2).sum() * (y**2).sum())
+    if scale == 0:
+        return float("nan"), float("nan")
+    shared = x @ y.T / scale  # (pools, pools): what pairing start i with end j adds to rho
+    pools = len(x)
+    rho = float(np.trace(shared))
+    permuted = shared[np.arange(pools), _orders(pools)].sum(axis=1)
+    return rho, float((permuted >= rho - 1e-12).mean())
+
+
+@lru_cache(maxsize=16)
+def _orders(pools: int) -> np.ndarray:
+    """All orders of few pools; of many, the given one and random others."""
+    if pools <= EXACT_UP_TO:
+        return np.array(list(permutations(range(pools))))
+    rng = np.random.default_rng(0)
+    drawn = rng.permuted(np.tile(np.arange(pools), (DRAWS, 1)), axis=1)
+    return np.vstack([np.arange(pools), drawn])
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mean ranks of arms over independent blocks (data sets), 1 the best (Demšar, 2006).
+
+    `p` is Friedman's (NaN below 3 arms or 2 blocks); arms whose mean ranks differ by less than
+    `critical_difference` (Nemenyi) are not told apart; `cliques` are the largest such groups.
+    """
+
+    ranks: pd.Series  # by arm, the best first
+    blocks: list[str]
+    statistic: float
+    p: float
+    critical_difference: float
+    cliques: list[list[str]]
+
+
+def rank_arms(values: pd.DataFrame, alpha: float = 0.05) -> Ranking:
+    """Friedman's test and Nemenyi's critical difference of (blocks, arms) values, higher better.
+
+    Blocks that miss an arm are left out: the number of blocks that is left is the n of the test.
+    """
+    whole = values.dropna()
+    ranks = whole.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
+    blocks, arms = whole.shape
+    statistic = p = float("nan")
+    if arms >= 3 and blocks >= 2 and (whole.nunique(axis=1) > 1).any():
+        statistic, p = stats.friedmanchisquare(*whole.to_numpy().T)
+    difference = critical_difference(arms, blocks, alpha)
+    return Ranking(
+        ranks, [str(b) for b in whole.index], float(statistic), float(p), difference,
+        cliques(ranks, difference),
+    )  # fmt: skip
+
+
+def rank_pools(
+    runs: pd.DataFrame, metric: str = "test/acc", endpoint: str = "aubc", alpha: float = 0.05
+) -> dict[tuple[str, str], Ranking]:
+    """A ranking of the initial pools for each (learner, query): blocks are data sets.
+
+    A block's value is the mean over the seeds that all of its pools have. Data sets are
+    independent of each other; budgets, batch sizes or seeds of one data set are not.
+    """
+    rankings = {}
+    for (learner, query), group in endpoints(runs, metric).groupby(["learner", "query"]):
+        seeds = group.pivot_table(index=["data", "seed"], columns="arm", values=endpoint)
+        parts = {data: part.dropna(axis=1, how="all") for data, part in seeds.groupby("data")}
+        means = {data: part.dropna().mean() for data, part in parts.items()}
+        values = pd.DataFrame(means).T
+        if values.dropna().shape[0] and values.shape[1] > 1:
+            rankings[str(learner), str(query)] = rank_arms(values, alpha)
+    return rankings
+
+
+@lru_cache(maxsize=64)
+def critical_difference(arms: int, blocks: int, alpha: float = 0.05) -> float:
+    """Nemenyi's: q sqrt(k (k + 1) / (6 n)), q the studentized range over sqrt(2).
+
+    >>> round(critical_difference(5, 10), 3)  # Demšar's q of 2.728
+    1.929
+    """
+    if arms < 2 or blocks < 1:
+        return float("nan")
+    q = stats.studentized_range.ppf(1 - alpha, arms, np.inf) / 2**0.5
+    return float(q * (arms * (arms + 1) / (6 * blocks)) ** 0.5)
+
+
+def cliques(ranks: pd.Series, difference: float) -> list[list[str]]:
+    """The largest runs of arms, in order of rank, whose ends differ by less than `difference`."""
+    ordered = ranks.sort_values(kind="stable")
+    names, values = [str(n) for n in ordered.index], ordered.to_numpy()
+    found: list[list[str]] = []
+    for first in range(len(names)):
+        last = int(np.flatnonzero(values - values[first] < difference)[-1])
+        group = names[first : last + 1]
+        if len(group) > 1 and not any(set(group) <= set(other) for other in found):
+            found.append(group)
+    return found
+
+
+def penalty_matrix(
+    runs: pd.DataFrame,
+    by: str = "arm",
+    metric: str = "test/acc",
+    x: str = "pool/labeled",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Who beats whom, how often: the pairwise penalty matrix of BADGE (Ash et al., 2020).
+
+    A cell is everything but the arms (data, learner, query; or the pool for `by="query"`). At each
+    of its n budgets, arm i beats arm j if a paired t test over their seeds finds it better; that
+    adds 1/n to entry (i, j), so that every cell weighs the same and the largest entry possible is
+    the number of cells. A column's mean (row `mean`) is how often others beat that arm: lower is
+    better. https://arxiv.org/abs/1906.03671
+    """
+    other = "query" if by == "arm" else "arm"
+    arms = sorted(runs[by].unique(), key=lambda name: (name != "random", name))
+    total = pd.DataFrame(0.0, index=arms, columns=arms)
+    for _, cell in runs.groupby(["data", "learner", other]):
+        table = cell.pivot_table(index="seed", columns=[by, x], values=metric)
+        budgets = cell[x].nunique()
+        curves = {arm: table[arm] for arm in table.columns.unique(0)}
+        for i, ours in curves.items():
+            for j, theirs in curves.items():
+                if i != j:
+                    total.loc[i, j] += _wins(ours - theirs, alpha) / budgets
+    total.loc["mean"] = total.mean()
+    return total
+
+
+def _wins(differences: pd.DataFrame, alpha: float) -> int:
+    """At how many budgets (columns) the whole seeds (rows) are clearly above zero."""
+    whole = differences.dropna()
+    if whole.empty:
+        return 0
+    made = one_way(whole.to_numpy().T)
+    return int(((made.p < alpha) & (made.mean > 0)).sum())

@@ -1,0 +1,113 @@
+"""All that a report is made from, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from active.averages import curve_table, difference_table
+from active.provenance import Known, find_artifacts, read_made, read_recipes
+from active.results import (
+    PARTS,
+    failed_runs,
+    read_pools,
+    read_runs,
+    started_runs,
+    unfinished_runs,
+)
+from active.verdict import compare_pools, compare_queries
+from datamodules.errors import unknown
+
+METRICS = {
+    "test/acc": "test accuracy",
+    "test/acc_last": "test accuracy of the last epoch",
+    "test/balanced_acc": "balanced test accuracy",
+    "test/acc_ensemble": "test accuracy of the committee's mean",
+}
+POOL_FILES = 20_000  # so many selections are read at most: about 10 seconds
+
+
+@dataclass(frozen=True)
+class Material:
+    """The runs of one experiment, where they lie and how the report is to look at them.
+
+    `margin` is the difference in accuracy (0..1) within which nothing matters; `x` the budget that
+    curves are drawn against: `labeled`, or `counted` with the validation labels.
+    """
+
+    runs_dir: Path
+    experiment: str
+    artifacts: dict[str, Known]
+    artifact_folders: list[Path]
+    recipes: dict[tuple[str, str], dict[str, Any]]
+    runs: pd.DataFrame
+    metric: str = "test/acc"
+    margin: float = 0.01
+    x: str = "labeled"
+
+    @property
+    def metric_name(self) -> str:
+        return METRICS[self.metric]
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        return curve_table(self.runs, self.metric)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        return difference_table(self.runs, self.metric)
+
+    @cached_property
+    def pool_verdicts(self) -> pd.DataFrame:
+        return compare_pools(self.runs, self.margin, metric=self.metric)
+
+    @cached_property
+    def query_verdicts(self) -> pd.DataFrame:
+        return compare_queries(self.runs, self.margin, metric=self.metric)
+
+    @cached_property
+    def pool_seeds(self) -> int | None:
+        """So many seeds of each arm have their selections read; None for all."""
+        each = self.runs.groupby(list(PARTS[:4])).size().sum() / self.runs["seed"].nunique()
+        allowed = max(1, int(POOL_FILES / each))
+        return None if allowed >= self.runs["seed"].nunique() else allowed
+
+    @cached_property
+    def pools(self) -> pd.DataFrame:
+        return read_pools(self.runs_dir, self.experiment, seeds=self.pool_seeds)
+
+    @cached_property
+    def made(self) -> pd.DataFrame:
+        return read_made(self.runs_dir, self.experiment)
+
+    @cached_property
+    def unfinished(self) -> pd.DataFrame:
+        failed = failed_runs(self.runs_dir, self.experiment)
+        return unfinished_runs(self.runs, failed, started_runs(self.runs_dir, self.experiment))
+
+    def candidates(self, data: str) -> float:
+        """Images that pools of this data are drawn from: the train part without V."""
+        row = self.runs[self.runs["data"] == data].iloc[0]
+        return row["pool/labeled"] / row["pool/fraction"] - row["pool/validation_labels"]
+
+
+def read_material(
+    runs_dir: Path, experiment: str, artifacts_dir: Path | None, metric: str, margin: float, x: str
+) -> Material:
+    """Reads rows, recipes and artifacts; where `artifacts_dir` is None the runs say where."""
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    runs = read_runs(runs_dir, experiment)
+    if metric not in runs or runs[metric].isna().all():
+        raise unknown("metric of these runs", metric, [m for m in METRICS if m in runs])
+    recipes = read_recipes(runs_dir, experiment)
+    named = {Path(recipe.get("artifacts_dir", "artifacts")) for recipe in recipes.values()}
+    folders = [artifacts_dir] if artifacts_dir else sorted(named)
+    return Material(
+        runs_dir, experiment, find_artifacts(folders), folders, recipes,
+        runs[runs[metric].notna()], metric, margin, x,
+    )  # fmt: skip

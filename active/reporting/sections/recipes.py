@@ -1,0 +1,93 @@
+"""The paper's Tables 1 and 2: how classifiers were trained, how good the clusters are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from active.provenance import Known
+from active.reporting import words
+from active.reporting.blocks import Block, Column, Section, Table
+from active.reporting.material import Material
+
+SHOWN = (
+    "init_budget", "budget", "cycles", "data.val", "data.flip", "data.crop", "data.imbalance",
+    "trainer.max_epochs", "trainer.val_checks", "trainer.precision",
+)  # fmt: skip
+LEFT_OUT = ("_target_",)
+MODELS = (
+    Column("model", "model"), Column("artifact", "artifact"), Column("data", "data"),
+    Column("knn/acc", "k-NN, %", words.percent), Column("cluster/acc", "ACC", words.decimal),
+    Column("cluster/nmi", "NMI", words.decimal), Column("cluster/ari", "ARI", words.decimal),
+    Column("cluster/acc_test", "ACC, test", words.decimal), Column("epochs", "epochs", words.count),
+    Column("seed", "seed", words.count), Column("seconds", "made in", words.seconds),
+    Column("parents", "stands on"), Column("behind", "behind a pool"),
+)  # fmt: skip
+
+
+def section(material: Material) -> Section:
+    """Settings of each data set and learner, and the pretext models that were found."""
+    made = Section("Recipes and pretext models")
+    table, columns = recipe_table(material.recipes)
+    if not table.empty:
+        title = "Table 1: how classifiers were trained"
+        made.blocks.append(Table("recipes", title, table, columns))
+    made.blocks += _models(material)
+    return made
+
+
+def recipe_table(
+    recipes: dict[tuple[str, str], dict[str, Any]],
+) -> tuple[pd.DataFrame, tuple[Column, ...]]:
+    """A row a setting, a column for each (data, learner)."""
+    values = {f"{data}, {learner}": _settings(r) for (data, learner), r in recipes.items()}
+    names = list(dict.fromkeys(name for found in values.values() for name in found))
+    rows = [
+        {"setting": n, **{run: words.text(v.get(n)) for run, v in values.items()}} for n in names
+    ]
+    columns = (Column("setting", "setting"), *(Column(run, run) for run in values))
+    return pd.DataFrame(rows), columns
+
+
+def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in SHOWN:
+        group, _, key = name.rpartition(".")
+        value = recipe.get(group, {}).get(key) if group else recipe.get(key)
+        if value is not None:
+            found[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    learner = recipe.get("learner", {}).items()
+    return found | {f"learner.{k}": v for k, v in learner if k not in LEFT_OUT and v is not None}
+
+
+def _models(material: Material) -> list[Block]:
+    behind = set(material.runs["init_artifact"].dropna())
+    images = {recipe.get("data_fingerprint") for recipe in material.recipes.values()}
+    fitting = [a for a in material.artifacts.values() if a.record.get("data") in images]
+    if not fitting:
+        return ["No pretext artifacts were found (--artifacts_dir names their folder)."]
+    rows = [_row(artifact, artifact.name in behind) for artifact in fitting]
+    table = pd.DataFrame(rows).reindex(columns=[c.key for c in MODELS])
+    known = tuple(c for c in MODELS if table[c.key].notna().any())
+    title = "Table 2: pretext models and their clusters"
+    note = (
+        "Labels only measure here, they train and select nothing: k-NN accuracy of the features on "
+        "the test part; ACC (best matching of clusters and classes), NMI and ARI on the train part."
+    )
+    return [Table("pretext_models", title, table, known, note)]
+
+
+def _row(artifact: Known, behind: bool) -> dict[str, Any]:
+    record = artifact.record
+    return {
+        "model": record["model"],
+        "artifact": artifact.name,
+        "data": artifact.path.parent.name,
+        **record.get("metrics", {}),
+        "epochs": record.get("config", {}).get("max_epochs"),
+        "seed": record.get("seed"),
+        "seconds": artifact.seconds,
+        "parents": ", ".join(artifact.parents) or None,
+        "behind": "yes" if behind else None,
+    }

@@ -1,0 +1,129 @@
+"""Verdicts: each pool beside the random pool, each query beside passive learning."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+
+from active.figures.forest import differences
+from active.pairing import ANY
+from active.reporting import words
+from active.reporting.blocks import Block, Column, Picture, Section, Table, file_name
+from active.reporting.material import Material
+
+ENDPOINTS = {
+    "aubc": "area under the budget curve",
+    "final": "accuracy at the last budget",
+    "start": "accuracy of the first model",
+}
+STATISTICS = (
+    Column("verdict", "verdict", badge=True),
+    Column("mean", "difference", words.points),
+    Column("low", "low", words.points),
+    Column("high", "high", words.points),
+    Column("standardized", "in sd", words.decimal),
+    Column("p", "p", words.p_value),
+    Column("p_holm", "p, Holm", words.p_value),
+    Column("p_tost", "p, TOST", words.p_value),
+    Column("detectable", "detectable", words.points),
+    Column("seeds", "seeds", words.count),
+    Column("pairs", "pairs", words.count),
+    Column("missing", "missing", words.count),
+)
+OPTIONAL = (
+    Column("boot_low", "bootstrap low", words.points),
+    Column("boot_high", "bootstrap high", words.points),
+    Column("variance_pretext", "sd, pretext", words.points),
+    Column("variance_run", "sd, run", words.points),
+)
+PLACE = (Column("data", "data"), Column("learner", "learner"), Column("query", "query"))
+POOL = (Column("arm", "initial pool"), *PLACE)
+QUERY = (Column("query", "query"), Column("arm", "initial pool"), *PLACE[:2])
+
+
+def section(material: Material) -> Section:
+    """Tables and pictures of all comparisons."""
+    made = Section("Verdicts")
+    made.blocks.append(
+        "A difference is taken pair by pair, between runs that share the seed, in points of "
+        f"{material.metric_name}. The verdict is equivalent if the 90 % interval lies within "
+        f"{words.margin(material.margin)} of zero; else better or worse if the paired t test has "
+        "p < .05 after Holm's correction over all pools and queries; else undecided. “Detectable” "
+        "is the smallest true difference that a single test would have found with 80 % power. "
+        "“Scope” says what the intervals speak of: with one pretext model behind all seeds, of "
+        "that model alone."
+    )
+    pools = material.pool_verdicts
+    if pools.empty:
+        made.blocks.append("There is no pool to compare: a random pool and another one are needed.")
+    for endpoint, title in ENDPOINTS.items():
+        table = pools[pools["endpoint"] == endpoint]
+        if endpoint != "aubc":  # those are on the first page
+            made.blocks += pictures(table, endpoint, material.margin)
+        made.blocks += _table(
+            f"verdicts_pools_{endpoint}", f"Pools against the random pool: {title}", POOL, table
+        )
+    made.blocks += _queries(material.query_verdicts)
+    return made
+
+
+def pictures(table: pd.DataFrame, endpoint: str, margin: float) -> list[Block]:
+    """Differences to the random pool, a picture for each data set and learner."""
+    title = ENDPOINTS[endpoint]
+    table = table.assign(query=table["query"].replace(ANY, "every query"))
+    found: list[Block] = []
+    for (data, learner), part in table.groupby(["data", "learner"]):
+        name = file_name(f"differences-{endpoint}-{data}-{learner}")
+        counts = part["verdict"].value_counts()
+        alt = (
+            f"Differences to the random pool in the {title}, {data}, {learner}, with 95 % "
+            "intervals: "
+            + words.listing([f"{number} {word}" for word, number in counts.items()])
+            + "."
+        )
+        draw = partial(differences, part, margin, "difference to the random pool, points")
+        note = "Points of accuracy with their 95 % t interval; the gray band is the margin."
+        found.append(
+            Picture(name, f"{data}, {learner}: {title}, pool minus random", alt, draw, note)
+        )
+    return found
+
+
+def _table(
+    name: str, title: str, keys: tuple[Column, ...], table: pd.DataFrame, note: str = ""
+) -> list[Block]:
+    """The table, without what no row has; variances are shown as standard deviations."""
+    if table.empty:
+        return []
+    table = table.assign(
+        variance_pretext=table["variance_pretext"] ** 0.5, variance_run=table["variance_run"] ** 0.5
+    )
+    if "classifier" in table and table["classifier"].nunique() > 1:
+        keys = (*keys, Column("classifier", "classifier"))
+    known = [c for c in OPTIONAL if table[c.key].notna().any()]
+    columns = (*keys, *STATISTICS, *known, Column("scope", "scope"))
+    return [Table(name, title, table, columns, note)]
+
+
+def _queries(table: pd.DataFrame) -> list[Block]:
+    """Fair comparisons first, then the paper's own where they differ."""
+    fair, papers = table[~table["confounded"]], table[table["confounded"]]
+    blocks: list[Block] = []
+    for endpoint in ("aubc", "final"):
+        rows = fair[fair["endpoint"] == endpoint]
+        title = f"Queries against passive learning from the same pool: {ENDPOINTS[endpoint]}"
+        note = (
+            "Dropout networks and committees are compared with passive learning by a network of "
+            "their own kind; “no control” where there is none."
+            if (rows["classifier"] != "plain").any()
+            else ""
+        )
+        blocks += _table(f"verdicts_queries_{endpoint}", title, QUERY, rows, note)
+    title = "The paper's own comparison, with a plain passive network (confounded)"
+    note = (
+        "These differences mix two causes, the query and the kind of classifier; they are here "
+        "only to be laid beside the published ones."
+    )
+    blocks += _table("verdicts_queries_confounded", title, QUERY, papers, note)
+    return blocks

@@ -1,0 +1,200 @@
+"""Does a pool, or a query, change the result? Paired differences -> intervals, tests, a word.
+
+The word is *equivalent* if the 90 % interval lies inside the margin, whatever the p value; else
+*better* or *worse* if Holm's p is below alpha; else *undecided*. Equal is thereby a result, not
+the absence of one; a single seed decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from active.estimate import Estimate, bootstrap, holm, one_way, two_way
+from active.pairing import base_of, endpoints, is_passive, pair_pools, pair_queries
+
+BOOTSTRAP_FROM = 20  # pairs; with fewer, a bootstrap interval is too short
+KEYS = ["data", "learner", "query", "classifier", "arm", "endpoint"]
+
+
+def compare_pools(
+    runs: pd.DataFrame,
+    margin: float = 0.01,
+    alpha: float = 0.05,
+    metric: str = "test/acc",
+    control: str = "random",
+) -> pd.DataFrame:
+    """Each initial pool minus the random pool under the same query, pair by pair.
+
+    Args:
+        runs: a row for each cycle of each run, as `active.results.read_runs` gives it.
+        margin: differences within it do not matter; in the metric's unit (0.01: one point).
+        alpha: level of the tests; intervals have 1 - alpha (`low`, `high`) and 1 - 2 alpha
+            (`low90`, `high90`).
+
+    Returns:
+        A row for each (data, learner, query, classifier, arm, endpoint); endpoints are `aubc` (the
+        primary one), `final` and `start`, the last once for each kind of classifier, with the
+        query `any`. Columns:
+
+        - seeds, pairs, missing (pairs that a complete experiment would add), models (pretext
+          models behind the arm) and scope: with one model the verdict is for `this artifact`;
+        - mean, sd, standardized (mean / sd of the pairs), low, high, low90, high90, and from 20
+          independent pairs on boot_low and boot_high (BCa);
+        - p (paired t), p_holm (over all rows of the endpoint), p_tost, verdict;
+        - detectable: the smallest true difference that a single test would find with 80 % power;
+        - variance_pretext and variance_run: of a pair, where models are crossed with seeds.
+    """
+    ends = endpoints(runs, metric)
+    return judge(_rows(pair_pools(ends, control), _expected(ends)), margin, alpha)
+
+
+def compare_queries(
+    runs: pd.DataFrame, margin: float = 0.01, alpha: float = 0.05, metric: str = "test/acc"
+) -> pd.DataFrame:
+    """Each query minus passive learning from the same pool, pair by pair.
+
+    The columns are those of `compare_pools`, and `confounded`: False for the comparison with the
+    passive run of the same kind of classifier (verdict `no control` where there is none), True
+    for the paper's own, of dropout networks and committees with a plain passive network. Holm
+    corrects each of the two by itself.
+    """
+    ends = endpoints(runs, metric)
+    fair = _rows(pair_queries(ends), _expected(ends))
+    fair = judge(_with_uncontrolled(fair, ends), margin, alpha)
+    papers = judge(_rows(pair_queries(ends, confounded=True), _expected(ends)), margin, alpha)
+    return pd.concat(
+        [fair.assign(confounded=False), papers.assign(confounded=True)], ignore_index=True
+    )
+
+
+def judge(table: pd.DataFrame, margin: float = 0.01, alpha: float = 0.05) -> pd.DataFrame:
+    """Adds intervals, tests and the verdict to rows that hold mean, se and df."""
+    made = Estimate(*(table[c].to_numpy(dtype=float) for c in ("mean", "se", "df")))
+    table = table.assign(p=made.p, p_tost=made.p_tost(margin), detectable=made.detectable(alpha))
+    table["low"], table["high"] = made.interval(1 - alpha)
+    table["low90"], table["high90"] = made.interval(1 - 2 * alpha)
+    table["p_holm"] = np.nan
+    for rows in table.groupby("endpoint").groups.values():
+        table.loc[rows, "p_holm"] = holm(table.loc[rows, "p"].to_numpy())
+    words = verdicts(made, table["p_holm"].to_numpy(), margin, alpha)
+    table["verdict"] = np.where(table["controlled"], words, "no control")
+    counts = ["seeds", "pairs", "missing", "models"]
+    return table[COLUMNS].astype(dict.fromkeys(counts, int))
+
+
+COLUMNS = [
+    *KEYS, "seeds", "pairs", "missing", "models", "scope", "mean", "sd", "standardized",
+    "low", "high", "low90", "high90", "boot_low", "boot_high", "p", "p_holm", "p_tost",
+    "verdict", "detectable", "variance_pretext", "variance_run",
+]  # fmt: skip
+
+
+def verdicts(
+    made: Estimate, p_holm: np.ndarray, margin: float = 0.01, alpha: float = 0.05
+) -> np.ndarray:
+    """The word for each estimate, given its p value after Holm's correction."""
+    low, high = made.interval(1 - 2 * alpha)
+    clear = p_holm < alpha
+    return np.select(
+        [(low > -margin) & (high < margin), clear & (made.mean > 0), clear & (made.mean < 0)],
+        ["equivalent", "better", "worse"],
+        "undecided",
+    )
+
+
+def _rows(pairs: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
+    """A row of numbers for each comparison."""
+    pairs = pairs.drop_duplicates([*KEYS, "seed", "model"])  # one artifact under two names
+    groups = pairs.groupby(KEYS, sort=True)
+    rows = [dict(zip(KEYS, key, strict=True)) | _row(group) for key, group in groups]
+    table = pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
+    table["base"] = base_of(table["learner"].astype(str))
+    table = table.merge(expected, on=["data", "base", "arm"], how="left")
+    return table.assign(missing=table["expected"] - table["pairs"], controlled=True)
+
+
+NUMBERS = [
+    "seeds", "pairs", "models", "scope", "mean", "se", "df", "sd", "standardized",
+    "boot_low", "boot_high", "variance_pretext", "variance_run",
+]  # fmt: skip
+
+
+def _row(pairs: pd.DataFrame) -> dict[str, Any]:
+    """Numbers of one comparison, by the design that its pairs have."""
+    values, pairs = independent(pairs)
+    known = len(set(pairs["init_artifact"].dropna()))
+    numbers = {
+        "seeds": len(set(pairs["seed"])),
+        "pairs": len(pairs),
+        "models": max(known, 1),
+        "scope": ("no artifact", "this artifact")[known] if known < 2 else f"{known} artifacts",
+        "boot_low": np.nan, "boot_high": np.nan, "variance_pretext": np.nan,
+    }  # fmt: skip
+    if values.ndim == 2:
+        made, numbers["variance_pretext"], numbers["variance_run"] = two_way(values)
+    else:
+        made = one_way(values)
+        numbers["variance_run"] = values.var(ddof=1) if len(values) == len(pairs) > 1 else np.nan
+        if len(values) >= BOOTSTRAP_FROM and made.se > 0:
+            numbers["boot_low"], numbers["boot_high"] = bootstrap(values)
+    sd = pairs["difference"].std(ddof=1) if len(pairs) > 1 else np.nan
+    standardized = made.mean / sd if made.se > 0 else np.nan
+    spread = {"sd": sd, "standardized": standardized}
+    return numbers | spread | {c: float(getattr(made, c)) for c in ("mean", "se", "df")}
+
+
+def independent(pairs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """Differences as what is independent of what, and the pairs that they are made of.
+
+    - One model, or a model of its own behind every seed: (seeds,).
+    - Models crossed with seeds: (S, K), the largest block without a hole.
+    - Several seeds to a model, none with two models: (models,), the mean of each model's seeds;
+      seeds of one model are not independent of each other.
+    - A single seed under several models: (1,), because it says nothing of runs.
+    """
+    seeds, models = set(pairs["seed"]), set(pairs["model"])
+    if len(seeds) == len(pairs):
+        if len(models) in (1, len(seeds)):
+            return pairs["difference"].to_numpy(), pairs
+        return pairs.groupby("model")["difference"].mean().to_numpy(), pairs
+    table = pairs.pivot(index="seed", columns="model", values="difference")
+    block = _largest_block(table)
+    inside = pairs["seed"].isin(block.index) & pairs["model"].isin(block.columns)
+    values = block.to_numpy()
+    if min(values.shape) == 1:
+        values = values[:, 0] if values.shape[1] == 1 else values.mean(axis=1)
+    return values, pairs[inside]
+
+
+def _largest_block(table: pd.DataFrame) -> pd.DataFrame:
+    """The (seeds, models) part without a hole that has most pairs; models by their seeds."""
+    models = table.notna().sum().sort_values(ascending=False, kind="stable").index
+    blocks = [table[models[: k + 1]].dropna() for k in range(len(models))]
+    return max(blocks, key=lambda block: block.size)
+
+
+def _expected(ends: pd.DataFrame) -> pd.DataFrame:
+    """Pairs that each arm is to have: all seeds of data and learner, under each pretext seed."""
+    seeds = ends.groupby(["data", "base"])["seed"].nunique().rename("seeds")
+    pretexts = ends.groupby(["data", "base", "arm"])["pretext"].nunique().rename("pretexts")
+    table = pretexts.reset_index().merge(seeds.reset_index(), on=["data", "base"])
+    return table.assign(expected=table.pop("pretexts") * table.pop("seeds"))
+
+
+def _with_uncontrolled(table: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
+    """Adds a row for each query whose kind of classifier has no passive run of the same pool."""
+    kind = ["data", "base", "classifier", "arm"]
+    passive = is_passive(ends["query"])
+    controls = pd.MultiIndex.from_frame(ends.loc[passive, kind])
+    alone = ends[~passive & ~pd.MultiIndex.from_frame(ends[kind]).isin(controls)]
+    alone = alone.groupby(KEYS[:-1], as_index=False)["seed"].nunique()
+    rows = alone.rename(columns={"seed": "missing"}).merge(
+        pd.DataFrame({"endpoint": ["aubc", "final"]}), how="cross"
+    )
+    rows = rows.assign(controlled=False, seeds=0, pairs=0, models=0, scope="")
+    rows = rows.reindex(columns=table.columns)
+    parts = [part for part in (table, rows) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else table

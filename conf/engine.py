@@ -1,0 +1,218 @@
+"""Starting the runs of a grid on one of Hydra's launchers, and what became of each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from conf.compose import compose_config, composer
+from conf.jobs import Job, compose_job
+from datamodules.errors import UserError, sentence, unknown
+
+RAY, SUBMITIT = "hydra_plugins.hydra_ray_launcher", "hydra_plugins.hydra_submitit_launcher"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """The package that it needs, and which of our words it takes."""
+
+    package: str
+    words: tuple[str, ...]
+
+
+LAUNCHERS = {
+    "basic": Launcher("hydra", ()),
+    "local": Launcher(RAY, ("processes", "gpus", "attempts")),
+    "cluster": Launcher(RAY, ("gpus", "attempts")),
+    "slurm": Launcher(SUBMITIT, ("processes", "gpus", "attempts")),
+}
+JOBS = "jobs.json"
+LEAST = {"processes": 1, "gpus": 0, "attempts": 1}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a launcher starts: `handler` (`module:function`) on the jobs of the list in `folder`.
+
+    Each task takes the next job, because Ray starts tasks in any order, and a grid goes seed by
+    seed. It always returns, so that no launcher sees a failure and the other jobs go on:
+    `<place>.done` says that a job has ended, and holds what went wrong.
+    """
+
+    program: str
+    handler: str
+    folder: Path
+    notes: bool  # whether a failure is written into the run's folder, too
+
+    def __call__(self, config: DictConfig) -> None:
+        jobs = json.loads((self.folder / JOBS).read_text())
+        place = self._take(config.task, len(jobs))
+        done, began = self.folder / f"{place}.done", self.folder / f"{place}.began"
+        with open(began, "a") as attempts:
+            attempts.write(".")
+        if began.stat().st_size > config.attempts:
+            done.write_text(f"its process died {config.attempts} times")
+            return
+        done.write_text(self._run(jobs[place], f"{place + 1}/{len(jobs)}"))
+
+    def _take(self, task: int, count: int) -> int:
+        """The first job that no task has taken; for a task that died, the same again."""
+        mine = self.folder / f"task{task}"
+        if mine.exists():
+            return int(mine.read_text())
+        for place in range(count):
+            with contextlib.suppress(FileExistsError), open(self.folder / f"{place}.began", "x"):
+                mine.write_text(str(place))
+                return place
+        raise AssertionError("more tasks than jobs")
+
+    def _run(self, overrides: list[str], place: str) -> str:
+        """What went wrong, if anything."""
+        with composer():
+            job = compose_job(self.program, overrides)
+        print(f"[{place}] {job}", flush=True)
+        try:
+            with _log_lines(place):
+                load(self.handler)(job)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's way to pass it on
+                raise
+            failure = f"it ended itself with status {stop.code}"
+        except Exception as error:
+            failure = sentence(error) or traceback.format_exc().strip()
+        else:
+            failure = ""
+        if failure:
+            print(f"failed: {failure}", file=sys.stderr, flush=True)
+        if self.notes:
+            note(job, failure)
+        return failure
+
+    def outcome(self, place: int) -> str:
+        """Empty where all went well, else what went wrong."""
+        done = self.folder / f"{place}.done"
+        return done.read_text() if done.exists() else "its process died, or was never started"
+
+
+@contextlib.contextmanager
+def _log_lines(place: str) -> Iterator[None]:
+    """Lets a job say what it logs, behind its place; the table at its end is in its folder."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter(f"[{place}] %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The function that `module:function` names, imported only now: it may need torch."""
+    module, function = name.split(":")
+    return getattr(import_module(module), function)
+
+
+def note(job: Job, failure: str) -> None:
+    """Writes a failure into the folder of a run, or takes that of an earlier attempt away."""
+    if not job.folder:
+        return
+    file = job.folder / "error.txt"
+    with contextlib.suppress(OSError):  # a full disk must not end the other jobs
+        if failure:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(failure + "\n")
+        else:
+            file.unlink(missing_ok=True)
+
+
+def run_grid(
+    program: str, handler: str, jobs: Sequence[Job], engine: list[str], notes: bool = True
+) -> list[str]:
+    """Starts `handler` on each of `jobs` and waits for all: what went wrong in each, or nothing.
+
+    Raises:
+        UserError: the launcher could not start any.
+    """
+    home = Path(jobs[0].resolved.get("runs_dir", jobs[0].resolved["artifacts_dir"])).absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    grid = Grid(program, handler, Path(tempfile.mkdtemp(prefix=".grid-", dir=home)), notes)
+    (grid.folder / JOBS).write_text(json.dumps([job.overrides for job in jobs]))
+    try:
+        _start(grid, len(jobs), engine)
+    except Exception as error:  # of the launcher: jobs themselves always return
+        if not any(grid.folder.glob("*.began")):
+            raise UserError(f"the runs could not be started: {_first_line(error)}") from error
+        print(f"the launcher stopped: {_first_line(error)}", file=sys.stderr)
+    finally:
+        outcomes = [grid.outcome(place) for place in range(len(jobs))]
+        if not any(outcomes) or not (grid.folder / "slurm").exists():  # its jobs may go on
+            shutil.rmtree(grid.folder)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if notes and outcome:
+            note(job, outcome)
+    return outcomes
+
+
+def _start(grid: Grid, count: int, engine: list[str]) -> None:
+    import hydra
+
+    words = [f"task=range({count})", f"folder='{grid.folder}'", *engine, "--multirun"]
+    before, sys.argv = sys.argv, [sys.argv[0], *words]  # all that Hydra reads
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a bug shows its real traceback
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # two runs may well say the same
+    os.environ.setdefault("RAY_COLOR_PREFIX", str(int(sys.stdout.isatty())))
+    start: Any = hydra.main(config_path="pkg://conf", config_name="grid", version_base="1.3")
+    try:
+        start(grid)()
+    finally:
+        sys.argv = before
+
+
+def check_engine(engine: list[str]) -> None:
+    """Raises UserError where the launcher is unknown, not installed or wrongly set."""
+    given = {key: value for key, _, value in (word.partition("=") for word in engine)}
+    name = given.get("hydra/launcher", "basic")
+    if name not in LAUNCHERS:
+        raise unknown("launcher", name, LAUNCHERS)
+    for key in LEAST.keys() & given.keys() - set(LAUNCHERS[name].words):
+        takers = [f"--launcher {other}" for other, it in LAUNCHERS.items() if key in it.words]
+        raise UserError(f"--{key} is for {' or '.join(takers)}")
+    if not _installed(LAUNCHERS[name].package):
+        raise UserError(
+            f"--launcher {name} needs a package that is not installed; "
+            "pip install --editable '.[cluster]' in the project's folder brings it"
+        )
+    if name == "cluster" and "gpus" not in given:
+        raise UserError("--launcher cluster needs --gpus: those of each run, 0 for none")
+    with composer():
+        config = compose_config("grid", [*engine, "folder=x"])
+    for key, least in LEAST.items():
+        value = config[key]
+        if value is not None and (not isinstance(value, int | float) or value < least):
+            raise UserError(f"--{key} must be a number of at least {least}, not {value!r}")
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package that it is part of
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

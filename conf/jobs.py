@@ -1,0 +1,132 @@
+"""One run's overrides -> its config and its name."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, open_dict
+
+from conf.compose import compose_config, flatten, groups_of, plain, set_values, typed
+from conf.identity import RunName, name_run
+from datamodules.errors import UserError, unknown
+
+APART = ("init", "query")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a command: its config, and what it is called."""
+
+    config: Any  # the typed config, ActiveConfig for a run
+    resolved: dict[str, Any]  # the same as plain Python
+    name: RunName
+    overrides: tuple[str, ...] = ()  # what makes it, on any machine
+
+    @property
+    def folder(self) -> Path | None:
+        """Of a run; reports and pretext models have none."""
+        return Path(self.config.runs_dir) / self.name.path if self.name.seed else None
+
+    def __str__(self) -> str:
+        return self.name.path if self.name.seed else " ".join(self.overrides)
+
+
+def compose_job(program: str, overrides: list[str]) -> Job:
+    """The job of a run's overrides, `experiment` among them; a bad name or value is a UserError."""
+    chosen = tuple(o for o in overrides if _is_choice(program, o))
+    allowed = _keys(program, chosen)
+    values = [o for o in overrides if o not in chosen and not o.startswith("experiment=")]
+    for override in values:
+        key = override.partition("=")[0]
+        if key not in allowed:
+            known = flatten(_plain(program, chosen))
+            raise _unknown_setting(program, key, [k for k in known if "_target_" not in k])
+    return make_job(program, set_values(_composed(program, chosen)[0], values), overrides)
+
+
+def _unknown_setting(program: str, key: str, known: list[str]) -> UserError:
+    """Names the settings of the same group, or of the top level, and the nearest of all."""
+    group = key.partition(".")[0] + "."
+    allowed = [k for k in known if k.startswith(group) and not k.startswith("data.source")]
+    allowed = allowed or [k for k in known if "." not in k] + list(groups_of(program))
+    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    return unknown("setting", key, allowed if not near else {*allowed, *near})
+
+
+def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
+    """The job of a composed config, with its name."""
+    with open_dict(config):
+        config.pop("hydra", None)
+    settings = typed(config)
+    resolved = plain(config)
+    if program != "active":
+        return Job(settings, resolved, RunName(), tuple(overrides))
+    chosen = tuple(o for o in overrides if _is_choice(program, o))
+    experiment = [o.partition("=")[2] for o in overrides if o.startswith("experiment=")]
+    # What the trainer's option sets is named like any other change.
+    pure = tuple(o for o in chosen if not o.startswith("trainer="))
+    choices = {**_composed(program, chosen)[1], "experiment": "".join(experiment)}
+    for group in ("init", "query", "learner"):
+        nested = [o.partition("=")[2] for o in chosen if f"@{group}." in o]
+        choices[group] = "-".join([choices[group], *nested])
+    name = name_run(choices, resolved, _plain(program, pure))
+    return Job(settings, resolved, name, tuple(overrides))
+
+
+def _is_choice(program: str, override: str) -> bool:
+    key = override.partition("=")[0]
+    return key != "experiment" and (key in groups_of(program) or "@" in key)
+
+
+@cache
+def _composed(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    """The config of so many options, and the option of each group.
+
+    An init and a query set nothing but their own node, so that a grid of m inits and n queries
+    composes m + n configs, not m n; Hydra takes a quarter of a second for each.
+    """
+    rest = tuple(o for o in chosen if _node(o) not in APART)
+    config, choices = _compose(program, rest)
+    config, choices = copy.copy(config), dict(choices)
+    for node in APART:
+        own = tuple(o for o in chosen if _node(o) == node)
+        if own:
+            other, options = _compose(program, (*rest, *own))
+            config[node], choices[node] = other[node], options[node]
+    return config, choices
+
+
+@cache
+def _compose(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    config = compose_config(program, list(chosen), with_hydra=True)
+    with open_dict(config):
+        choices = config.pop("hydra").runtime.choices
+    names = groups_of(program).keys() - {"experiment"}
+    return config, {str(k): str(v) for k, v in choices.items() if k in names}
+
+
+def _node(choice: str) -> str:
+    """The node that a choice sets: `init` for `init=scan` and for `model@init.model=vae`."""
+    key = choice.partition("=")[0]
+    return (key.partition("@")[2] or key).partition(".")[0]
+
+
+@cache
+def _plain(program: str, chosen: tuple[str, ...]) -> dict[str, Any]:
+    return plain(_composed(program, chosen)[0])
+
+
+@cache
+def _keys(program: str, chosen: tuple[str, ...]) -> set[str]:
+    """What can be set, groups of settings as well."""
+    return {prefix for key in flatten(_plain(program, chosen)) for prefix in _prefixes(key)}
+
+
+def _prefixes(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]

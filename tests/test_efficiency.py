@@ -1,0 +1,112 @@
+"""Label efficiency and break-even against hand-drawn curves and a walk along them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from active.efficiency import break_even, first_reached, label_efficiency
+from tests.study_rows import noisy, rows_of, study_of
+
+BUDGETS = np.array([10.0, 20.0, 40.0, 80.0])
+
+
+def walked(curve: np.ndarray, target: float) -> float:
+    """Along the curve in tiny steps: the first budget at which the highest so far is enough."""
+    fine = np.linspace(10, 80, 700_001)
+    values = np.interp(fine, BUDGETS, curve)
+    there = np.flatnonzero(values >= target)
+    return fine[there[0]] if len(there) else np.inf
+
+
+def test_first_reached_is_what_a_walk_finds() -> None:
+    curves = np.random.default_rng(0).uniform(0, 1, (60, 4))
+    targets = np.random.default_rng(1).uniform(0.2, 1, 60)
+    reached = first_reached(BUDGETS, curves, targets)
+    for curve, target, found in zip(curves, targets, reached, strict=True):
+        # the running maximum rises from its last peak, so that it may be there a little earlier
+        highest = np.maximum.accumulate(curve)
+        assert found == pytest.approx(walked(highest, target), abs=2e-4)
+    assert np.isinf(reached).any()
+    assert (reached == 10).any()
+
+
+@pytest.mark.parametrize(
+    ("curve", "reached"),
+    [
+        ([0.2, 0.4, 0.6, 0.8], 30),
+        ([0.5, 0.1, 0.1, 0.1], 10),
+        ([0.7, 0.1, 0.1, 0.1], 10),
+        ([0.1, 0.5, 0.2, 0.3], 20),
+        ([0.3, 0.2, 0.1, 0.7], 60),  # from the peak of .3 at 40, not from .1
+        ([0.1, 0.2, 0.3, 0.49], np.inf),
+    ],
+)
+def test_first_reached_by_hand(curve: list[float], reached: float) -> None:
+    assert first_reached(BUDGETS, np.array(curve), 0.5) == pytest.approx(reached)
+
+
+@pytest.mark.parametrize(
+    ("differences", "cycle"),
+    [([0, 1, 2], 0), ([-1, 1, 2], 1), ([1, -1, 2], 2), ([1, 1, -1], None), ([np.nan, 1], 1)],
+)
+def test_break_even(differences: list[float], cycle: int | None) -> None:
+    assert break_even(np.array(differences)) == cycle
+
+
+def test_a_table_by_hand() -> None:
+    runs = []
+    for seed, shift in enumerate((-0.1, 0.1)):  # the seeds' means are the curves below
+        for arm, curve in {
+            "random": [0.2, 0.4, 0.6], "vae": [0.1, 0.3, 0.55], "scan": [0.3, 0.6, 0.7],
+            "kmeans": [0.6, 0.5, 0.5],
+        }.items():  # fmt: skip
+            runs += rows_of(np.array(curve) + shift, arm, seed=seed)
+    table = label_efficiency(pd.DataFrame(runs)).set_index("arm")
+    assert table["text"].to_dict() == {"vae": "> 40", "scan": "20", "kmeans": "<= 10"}
+    assert table["target"].to_numpy() == pytest.approx(0.6)
+    assert table.loc["scan", ["low", "high"]].tolist() == [20, 20]  # shifts cancel in pairs
+    assert np.isinf(table.loc["vae", "low"])
+    assert table["break_even_cycle"].fillna(-1).to_dict() == {"vae": -1, "scan": 0, "kmeans": -1}
+    assert table.loc["scan", "break_even_labeled"] == 10
+
+
+def test_under_the_same_query_and_learner_only() -> None:
+    runs = rows_of([0.2, 0.4, 0.6]) + rows_of([0.2, 0.4, 0.6], "vae", "entropy")
+    runs += rows_of([0.2, 0.4, 0.6], "vae", learner="linear")
+    assert label_efficiency(pd.DataFrame(runs)).empty
+
+
+def test_unfinished_seeds_and_lone_seeds_are_left_out() -> None:
+    runs = rows_of([0.2, 0.4, 0.6]) + rows_of([0.3, 0.5, 0.7], seed=1) + rows_of([0.0], seed=2)
+    runs += rows_of([0.4, 0.6, 0.8], "vae") + rows_of([0.0, 0.1], "vae", seed=1)
+    row = label_efficiency(pd.DataFrame(runs)).iloc[0]
+    assert (row["seeds"], row["target"], row["labeled"]) == (1, 0.6, 20)
+    assert np.isnan(row["low"])
+
+
+def test_pretext_models_of_a_seed_are_averaged() -> None:
+    runs = []
+    for seed in range(3):
+        runs += rows_of([0.2, 0.4, 0.6], seed=seed)
+        runs += rows_of([0.2, 0.5, 0.7], "vae", seed=seed)
+        runs += rows_of([0.2, 0.7, 0.9], "vae", seed=seed, pretext="1")
+    row = label_efficiency(pd.DataFrame(runs)).iloc[0]
+    assert row["seeds"] == 3
+    assert row["labeled"] == pytest.approx(20)
+
+
+def test_the_interval_is_that_of_a_loop_over_resamples_and_repeats() -> None:
+    runs = study_of(noisy({"vae": 0.03}, 0.01), ["random", "vae"], ["random"], 6)
+    row = label_efficiency(runs).iloc[0]
+    table = runs.pivot(index=["arm", "seed"], columns="pool/labeled", values="test/acc")
+    ours, theirs = table.loc["vae"].to_numpy(), table.loc["random"].to_numpy()
+    rng, reached = np.random.default_rng(1), []
+    for _ in range(4000):
+        at = rng.integers(6, size=6)
+        curve, target = ours[at].mean(axis=0), theirs[at, -1].mean()
+        reached.append(np.interp(target, np.maximum.accumulate(curve), [10, 20, 40]))
+    assert row["low"] < row["labeled"] < row["high"]
+    assert (row["low"], row["high"]) == pytest.approx(np.quantile(reached, [0.025, 0.975]), abs=0.3)
+    assert label_efficiency(runs).equals(label_efficiency(runs))

@@ -1,0 +1,222 @@
+"""Learners: linear at its optimum, finetune from pretext weights; cycle 0 shared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import optimize
+from sklearn.linear_model import LogisticRegression
+
+from active.linear_classifier import GRID, LinearClassifier
+from active.logistic import fit_logistic
+from tests.conftest import TINY, Finished, only_run, rows_of, selected_of
+
+Cli = Callable[..., Finished]
+FEW = ("--learner.model.max_epochs", "1")
+LINEAR = ("--logger", "csv", "--cycles", "2", "--learner", "linear", *FEW)
+
+
+def blobs(n: int, d: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    rows = rng.normal(size=(classes, d))[labels] + rng.normal(size=(n, d))
+    return torch.from_numpy(rows.astype(np.float32)), torch.from_numpy(labels)
+
+
+@pytest.mark.parametrize("c", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize(("n", "d"), [(12, 40), (60, 8), (9, 9)])
+def test_logistic_regression_is_sklearns(n: int, d: int, c: float) -> None:
+    features, labels = blobs(n, d, 3)
+    ours = fit_logistic(features, labels, 3, c).numpy()
+    inputs = np.concatenate([features.numpy(), np.ones((n, 1))], axis=1)
+    theirs = LogisticRegression(C=c, fit_intercept=False, tol=1e-10, max_iter=100_000)
+    theirs.fit(inputs, labels.numpy())
+    assert np.allclose(ours, theirs.coef_, atol=2e-4 * max(1, np.abs(theirs.coef_).max()))
+
+
+@pytest.mark.parametrize("shown", [1, 2])
+def test_classes_that_no_label_shows(shown: int) -> None:
+    """Against a general-purpose minimizer; of 4 classes 1 or 2 occur."""
+    features, labels = blobs(7, 5, shown, seed=1)
+    inputs = np.concatenate([features.numpy(), np.ones((7, 1))], axis=1).astype(float)
+
+    def objective(flat: np.ndarray) -> float:
+        logits = inputs @ flat.reshape(4, 6).T
+        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return 0.5 * (flat**2).sum() - 0.7 * logs[np.arange(7), labels.numpy()].sum()
+
+    slow = optimize.minimize(objective, np.zeros(24), options={"gtol": 1e-8}).x.reshape(4, 6)
+    assert np.allclose(fit_logistic(features, labels, 4, 0.7).numpy(), slow, atol=1e-4)
+
+
+def test_duplicates_and_one_sample() -> None:
+    features, labels = blobs(1, 5, 1)
+    twice = fit_logistic(features.repeat(6, 1), labels.repeat(6), 3, 0.5)
+    assert torch.allclose(twice, fit_logistic(features, labels, 3, 3.0), atol=1e-5)
+
+
+def test_mc_dropout_masks_the_features() -> None:
+    classifier = LinearClassifier(4, 9)
+    pooled, masks = torch.randn(5, 9), (torch.rand(3, 9) > 0.5).float() * 2
+    slow = torch.stack([classifier.head(pooled * mask) for mask in masks])
+    assert torch.allclose(classifier.mc_logits(pooled, masks), slow, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return "--artifacts_dir", str(tmp_path_factory.mktemp("artifacts"))
+
+
+def test_linear_is_sklearn_on_the_artifacts_features(
+    cli: Cli, tmp_path: Path, artifacts: tuple[str, str]
+) -> None:
+    from datamodules.sources import Digits
+
+    finished = cli(*LINEAR, *artifacts, "--query", "margin")
+    assert finished.status == 0, finished.err
+    run, rows = only_run(tmp_path), rows_of(only_run(tmp_path))
+    (folder,) = Path(artifacts[1]).glob("digits/simclr-*")
+    train, test = (np.load(folder / f"features{part}.npy") for part in ("", "_test"))
+    scale = lambda x: (x - train.mean(0, dtype=float)) / train.std(0, dtype=float)  # noqa: E731
+    opened = Digits().open()
+    chosen = np.concatenate(selected_of(run))
+    inputs = [np.insert(scale(x), train.shape[1], 1, axis=1) for x in (train[chosen], test)]
+    theirs = LogisticRegression(C=0.01, fit_intercept=False, tol=1e-10, max_iter=100_000)
+    theirs.fit(inputs[0], opened.train.labels[chosen])
+    assert opened.test is not None
+    right = theirs.score(inputs[1], opened.test.labels)
+    assert rows[-1]["test/acc"] == pytest.approx(right, abs=2.1 / len(opened.test.labels))
+    assert rows[-1]["test/acc"] > 0.3
+    assert [row["pool/validation_labels"] for row in rows] == [0, 0, 0]
+    assert {row["classifier"] for row in rows} == {"plain"}
+
+
+@pytest.mark.parametrize("query", ["dbal", "coreset", "badge", "batchbald"])
+def test_linear_takes_queries(
+    cli: Cli, tmp_path: Path, artifacts: tuple[str, str], query: str
+) -> None:
+    assert cli(*LINEAR, *artifacts, "--query", query).status == 0
+    rows = rows_of(only_run(tmp_path))
+    assert [row["pool/labeled"] for row in rows] == [20, 40, 60]
+    again = cli(*LINEAR, *artifacts, "--query", query, "--runs_dir", "again")
+    assert again.status == 0
+    assert rows_of(next((tmp_path / "again").glob("**/cycles.jsonl")).parent) == rows
+
+
+def test_c_by_at_most_five_labels_of_v_for_each_label(
+    cli: Cli, tmp_path: Path, artifacts: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    choose = LinearClassifier._choose
+
+    def spy(self: LinearClassifier, features: torch.Tensor, labels: torch.Tensor) -> float:
+        sample = self.trainer.datamodule.validation_sample(5 * len(labels), self.device)  # type: ignore[attr-defined]
+        right = {}
+        for c in GRID:
+            weights = fit_logistic(features, labels, 10, c)
+            logits = sample.images.double() @ weights[:, :-1].T + weights[:, -1]
+            right[c] = (logits.argmax(1) == sample.labels).double().mean().item()
+        chosen = choose(self, features, labels)
+        seen.append((len(sample.labels), right[chosen] == max(right.values())))
+        return chosen
+
+    monkeypatch.setattr(LinearClassifier, "_choose", spy)
+    assert cli(*LINEAR, *artifacts, "--learner.c", "val").status == 0
+    assert [labels for labels, _ in seen] == [100, 143, 143]  # V has 143
+    assert all(best for _, best in seen)
+    rows = rows_of(only_run(tmp_path))
+    assert [row["pool/validation_labels"] for row in rows] == [100, 143, 143]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--learner", "linear", "--query", "ens_me"), "one solution"),
+        (("--learner", "linear", "--learner.c", "0"), "above 0"),
+        (
+            ("--learner", "linear", "--learner.c", "val", "--data.val", "0"),
+            "needs a validation set",
+        ),
+        (("--learner", "finetune", "--learner.model", "vae"), "needs weights"),
+        (("--learner", "linear", "--learner.pretext_seed", "x"), "learner seed"),
+    ],
+)
+def test_what_learners_refuse(cli: Cli, arguments: tuple[str, ...], sentence: str) -> None:
+    refused = cli(*arguments)
+    assert refused.status == 2
+    assert sentence in refused.err
+
+
+def test_finetune_starts_each_cycle_with_the_pretext_weights(
+    cli: Cli, artifacts: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from active.classifier import Classifier
+
+    starts = []
+
+    def first(self: Classifier) -> None:
+        starts.append({k: v.clone() for k, v in self.backbone.state_dict().items()})
+
+    monkeypatch.setattr(Classifier, "on_train_start", first)
+    settings = ("--learner", "finetune", *FEW, *artifacts, "--query", "margin", "--seed", "3")
+    assert cli(*TINY, *settings, "--trainer.max_epochs", "2").status == 0
+    (folder,) = Path(artifacts[1]).glob("digits/simclr-*")
+    state = torch.load(folder / "model.ckpt", weights_only=True)["state_dict"]
+    assert len(starts) == 3
+    for start in starts:
+        assert all(torch.equal(v, state[f"backbone.{k}"]) for k, v in start.items())
+
+
+QUERIES = ("margin", "entropy", "dbal", "ens_me")
+
+
+def test_cycle_0_is_trained_once_and_changes_nothing(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four queries: a plain, a dropout and two more members, in place of 1 + 1 + 1 + 3."""
+    from active.classifier import Classifier
+
+    fits = []
+    monkeypatch.setattr(Classifier, "on_train_start", lambda self: fits.append(0))
+    grid = (*TINY, "--query", ",".join(QUERIES), "--cycles", "1", "-m")
+    assert cli(*grid, "--runs_dir", "shared").status == 0
+    later = 1 + 1 + 1 + 3
+    assert len(fits) == (1 + 1 + 2) + later
+    fits.clear()
+    assert cli(*grid, "--runs_dir", "alone", "--share_cycle_0", "false").status == 0
+    assert len(fits) == 2 * later
+    for query in QUERIES:
+        shared, alone = (
+            next((tmp_path / name).glob(f"single/*/*/{query}/*/*/cycles.jsonl")).parent
+            for name in ("shared", "alone")
+        )
+        assert rows_of(shared) == rows_of(alone)
+        assert selected_of(shared) == selected_of(alone)
+        assert (shared / "curves.csv").read_text() == (alone / "curves.csv").read_text()
+
+
+def test_what_cycle_0_depends_on_is_in_its_key(cli: Cli, tmp_path: Path) -> None:
+    """Each of these trains a classifier of its own; a second query does not."""
+    changes = [
+        (), ("--query", "margin"), ("--seed", "1"), ("--seeds.weights", "1"),
+        ("--init", "balanced"), ("--learner.lr", "0.01"), ("--trainer.max_epochs", "2"), ("--data.crop", "1"),
+        ("--learner.dropout", "on"), ("--seeds.query", "5"), ("--init_budget", "30"),
+    ]  # fmt: skip
+    for change in changes:
+        assert cli(*TINY, "--cycles", "0", *change).status == 0, change
+    assert len(list(tmp_path.glob("artifacts/digits/cycle_0-*"))) == len(changes) - 2
+
+
+def test_a_damaged_cycle_0_is_trained_again(cli: Cli, tmp_path: Path) -> None:
+    once = (*TINY, "--cycles", "0")
+    assert cli(*once).status == 0
+    (folder,) = tmp_path.glob("artifacts/digits/cycle_0-*")
+    before = json.loads((folder / "record.json").read_text())["sha256"]
+    (folder / "model.ckpt").write_bytes(b"x")
+    assert cli(*once, "--query", "margin", "--runs_dir", "other").status == 0
+    assert json.loads((folder / "record.json").read_text())["sha256"] == before
