@@ -204,7 +204,8 @@ def test_what_cycle_0_depends_on_is_in_its_key(cli: Cli, tmp_path: Path) -> None
     """Each of these trains a classifier of its own; a second query does not."""
     changes = [
         (), ("--query", "margin"), ("--seed", "1"), ("--seeds.weights", "1"),
-        ("--init", "balanced"), ("--learner.lr", "0.01"), ("--trainer.max_epochs", "2"), ("--data.crop", "1"),
+        ("--init", "balanced"), ("--learner.lr", "0.01"), ("--trainer.max_epochs", "2"),
+        ("--data.crop", "1"),
         ("--learner.dropout", "on"), ("--seeds.query", "5"), ("--init_budget", "30"),
     ]  # fmt: skip
     for change in changes:
