@@ -39,10 +39,10 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
         sum(getattr(p, n) for p in plans) for n in ("train", "evaluate", "query")
     )
     print(f"  cycles: {len(plans)}, labels {plans[0].labeled} to {plans[-1].labeled}")
+    print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
     if not ready.learner.steps:
         print("  a classifier is solved on features in a fraction of a second")
         return
-    print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
     classifier = ready.learner.blank(ready.images, ready.dropout)
     train_s, forward_s = measure(
         classifier, devices, ready.images.train.shape, ready.learner.batch_size

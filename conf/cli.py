@@ -47,8 +47,9 @@ class CommandLine:
     @property
     def grid(self) -> bool:
         """Whether many runs may be meant: lists are then grids."""
-        launched = any(word.startswith("hydra/launcher=") for word in self.engine)
-        return launched or "-m" in self.flags or "--multirun" in self.flags
+        words = ("hydra/launcher=", "experiment=")
+        named = any(word.startswith(words) for word in (*self.engine, *self.overrides))
+        return named or "-m" in self.flags or "--multirun" in self.flags
 
     @property
     def argv(self) -> list[str]:
@@ -120,11 +121,10 @@ def expand(program: str, line: CommandLine) -> list[Job]:
     given = {key: value for key, _, value in (o.partition("=") for o in line.overrides)}
     name = given.pop("experiment", None) if program == "active" else None
     experiment = _experiment(program, name) if name else Experiment()
-    grid = line.grid or name is not None
     for key, value in given.items():
-        if not grid and len(split(value)) > 1:
+        if not line.grid and len(split(value)) > 1:
             raise UserError(f"--{key} {value} is a list; add -m to run a grid of all of them")
-    runs = experiment.runs(given) if grid else [given]
+    runs = experiment.runs(given) if line.grid else [given]
     first = [f"experiment={name}"] if name else []
     with composer():
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -40,6 +41,17 @@ def _gpus_of_run(given: float | None) -> float:
 
 
 OmegaConf.register_new_resolver("for_data", _for_data, replace=True)
+
+
+def _epochs(recipe: int, *, _root_: Any) -> int:
+    """A pretext model's epochs: the share `pretext.epochs` of its recipe's, at least one."""
+    share = _root_.pretext.epochs
+    if share <= 0:
+        raise ValueError(f"pretext.epochs must be above 0, not {share}")
+    return max(1, round(recipe * share))
+
+
+OmegaConf.register_new_resolver("epochs", _epochs, replace=True)
 OmegaConf.register_new_resolver("gpus_of_run", _gpus_of_run, replace=True)
 
 
@@ -99,7 +111,8 @@ def _plain(error: BaseException) -> str:
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
-    return f"{key}: {lines[0]}" if key else lines[0]
+    line = re.sub(r"^\w+ raised while resolving interpolation: ", "", lines[0])
+    return f"{key}: {line}" if key else line
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:

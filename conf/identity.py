@@ -79,6 +79,8 @@ def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str
         root = Path(values["data.root"]).resolve()  # two folders may have the same last name
         data += f"-{_text(root.name)}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
     pretext = f"-pretext{_text(values['pretext.seed'])}" if "pretext.seed" in changed else ""
+    if "pretext.epochs" in values and values["pretext.epochs"] != 1:
+        budgets += f"-pretext_epochs{_text(values['pretext.epochs'])}"
     return RunName(
         experiment=choices.get("experiment") or "single",
         data=part(data, "data.") + budgets,

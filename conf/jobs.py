@@ -74,7 +74,9 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     for group in ("init", "query", "learner"):
         nested = [o.partition("=")[2] for o in chosen if f"@{group}." in o]
         choices[group] = "-".join([choices[group], *nested])
-    name = name_run(choices, resolved, _plain(program, pure))
+    scale = [o for o in overrides if o.startswith("pretext.epochs=")]
+    baseline = plain(set_values(_composed(program, pure)[0], scale)) if scale else None
+    name = name_run(choices, resolved, baseline or _plain(program, pure))
     return Job(settings, resolved, name, tuple(overrides))
 
 

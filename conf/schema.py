@@ -119,6 +119,7 @@ class SeedsConfig:
 @dataclass
 class PretextSettings:
     seed: Any = MISSING
+    epochs: float = MISSING
     if_missing: str = MISSING
 
 

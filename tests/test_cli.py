@@ -124,14 +124,6 @@ def test_settings_that_differ_never_share_a_folder() -> None:
     assert len(names | {jobs()[0].name.path}) == len(changes) + 1
 
 
-@pytest.mark.parametrize("name", groups()["experiment"])
-def test_experiments_expand_without_shared_folders(name: str) -> None:
-    grid = jobs("--experiment", name)
-    paths = [job.name.path for job in grid]
-    assert len(set(paths)) == len(paths) > 1
-    assert all(path.startswith(f"{name}/") for path in paths)
-
-
 def test_experiment_grids_can_be_narrowed() -> None:
     assert len(jobs("--experiment", "quick")) == 45
     assert len(jobs("--experiment", "quick", "--seed", "4", "--init", "random")) == 3
