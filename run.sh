@@ -20,15 +20,15 @@ setup() {
   [[ -n $python ]] || { echo "Python 3.11 or newer is needed" >&2; exit 2; }
   say "making the environment .venv with $($python --version) (once, some minutes)"
   [[ -x .venv/bin/python ]] || "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,cluster]'
   touch "$stamp"
 }
 
 case "${1:-quick}" in
   quick)
     setup
-    say "the quick experiment: 2 initial pools x 3 queries x 3 seeds on the digits"
-    .venv/bin/python active/run.py --experiment quick
+    say "the quick experiment: 5 initial pools x 3 queries x 3 seeds on the digits"
+    .venv/bin/python active/run.py --experiment quick --launcher local --processes 2
     say "its report"
     .venv/bin/python active/report.py --experiment quick
     ;;

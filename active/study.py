@@ -49,23 +49,30 @@ class Passes:
 
 
 def missing(jobs: list[Job]) -> list[Job]:
-    """A job for each distinct pretext artifact that is not there yet, parents before children."""
-    needed: dict[str, tuple[int, Job]] = {}
-    for job, stage in _stages(jobs):
-        if not stage.artifact.exists:
+    """Jobs that together read every pretext artifact that is not there yet, parents first."""
+    wanting = []
+    for job, stages in _requests(jobs):
+        absent = [stage for stage in stages if not stage.artifact.exists]
+        for stage in absent:
             if stage.context.if_missing == "error":
                 raise UserError(
                     f"{stage.artifact.path} is not there, and --pretext.if_missing error forbids "
                     "to train it"
                 )
-            needed.setdefault(str(stage.artifact.path), (_depth(stage), job))
-    if needed:
+        wanting.append((max(map(_depth, absent), default=0), job, absent))
+    chosen: list[Job] = []
+    seen: set[str] = set()
+    for _, job, absent in sorted(wanting, key=lambda item: item[0]):
+        paths = {str(stage.artifact.path) for stage in absent}
+        if not paths <= seen:
+            chosen.append(job)
+            seen |= paths
+    if seen:
         log_to_terminal()
-        log.info("first the %d pretext models that the runs need and miss:", len(needed))
-        for path in needed:
+        log.info("first the %d pretext models that the runs need and miss:", len(seen))
+        for path in sorted(seen):
             log.info("  %s", path)
-    ordered = [job for _, job in sorted(needed.values(), key=lambda item: item[0])]
-    return list({job.name.path: job for job in ordered}.values())
+    return chosen
 
 
 def make(job: Job) -> None:
@@ -106,8 +113,8 @@ def _outline_artifacts(jobs: list[Job]) -> None:
     from pretext.announce import announce  # their libraries only where a model is needed
     from pretext.stages import survey
 
-    stages = {str(stage.artifact.path): stage for _, stage in _stages(jobs)}
-    unmade = {str(s.artifact.path): s for stage in stages.values() for s in survey(stage)[1]}
+    needed = [stage for _, stages in _requests(jobs) for stage in stages]
+    unmade = {str(s.artifact.path): s for stage in needed for s in survey(stage)[1]}
     announce(None, list(unmade.values()))
 
 
@@ -126,8 +133,8 @@ def _finished_cycles(job: Job) -> int:
     return file.read_bytes().count(b"\n") if file and file.exists() else 0
 
 
-def _stages(jobs: list[Job]) -> Iterator[tuple[Job, Stage]]:
-    """The stages that jobs read, each request once."""
+def _requests(jobs: list[Job]) -> Iterator[tuple[Job, list[Stage]]]:
+    """The stages that jobs read; of jobs that read the same, the first."""
     asked = set()
     for job in jobs:
         settings = {key: job.resolved[key] for key in ("data", "pretext", "trainer")}
@@ -136,11 +143,9 @@ def _stages(jobs: list[Job]) -> Iterator[tuple[Job, Stage]]:
         tied = "run" in (settings["pretext"]["seed"], learner.get("pretext_seed"))
         seed = [job.resolved["seed"] if tied else None, learner.get("pretext_seed")]
         request = json.dumps([settings, nodes, job.resolved["init"].get("of"), seed], default=str)
-        if request in asked:
-            continue
-        asked.add(request)
-        ready = prepare(job)
-        yield from ((job, stage) for stage in stages_of(ready) if stage is not None)
+        if request not in asked:
+            asked.add(request)
+            yield job, [stage for stage in stages_of(prepare(job)) if stage is not None]
 
 
 def _depth(stage: Stage) -> int:

@@ -24,7 +24,9 @@ RENAMED: dict[str, dict[str, str]] = {
     "report": {"experiment": "name"},
 }
 # How the runs of a grid are started.
-ENGINE = {"launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus"}
+ENGINE = {
+    "launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus", "attempts": "attempts",
+}  # fmt: skip
 OWN = ("query",)  # groups that take a class of the user's own
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
 # A model's parent, an init's model and an init's other init are options of those groups, too.

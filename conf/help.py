@@ -19,7 +19,9 @@ EXAMPLES = {
   python active/run.py --data mnist --query entropy,margin --seed 0,1,2 -m      a grid of six runs
   python active/run.py --data folder --data.root my_images --budget 100
   python active/run.py --data cifar10 --query entropy --dry-run           how long would it take?
-  python active/run.py --experiment quick && python active/report.py --experiment quick""",
+  python active/run.py --experiment quick && python active/report.py --experiment quick
+  python active/run.py --experiment figure5 --launcher local --processes 8    eight runs at a time
+  python active/run.py --experiment figure5 --dry-run              how many runs, how much work?""",
     "pretext": """\
   python pretext/train.py --model simclr                        on the embedded digits
   python pretext/train.py --model scan --data mnist             its parent models first
@@ -29,25 +31,34 @@ EXAMPLES = {
   python pretext/train.py --model vae --data folder --data.root my_images --score new_images""",
     "report": """\
   python active/report.py                                       runs made without --experiment
-  python active/report.py --experiment quick""",
+  python active/report.py --experiment figure5 --metric test/balanced_acc --logger wandb
+  python active/report.py --toy""",
 }
 SCRIPTS = {
     "active": "active/run.py",
     "pretext": "pretext/train.py",
     "report": "active/report.py",
 }
+GRID = """\
+  -m                   a grid: comma lists are all combined, one run after another
+  --launcher NAME      a grid whose runs are started by
+{launchers}
+  --processes 4        runs at a time (local: default one for each core or, with GPUs, for each GPU)
+  --gpus 0.5           GPUs of each run (default 1 where there are any); 0.5: two runs share one
+  --attempts 3         a run that lost its process so often (slurm: met its time limit) has failed"""
 FLAGS = {
-    "pretext": """\
+    "pretext": f"""\
   --dry-run            say which stages are there and how long the others take; write nothing
-  -m                   a grid: comma lists are all combined
+{GRID}
   --cfg job            print the resolved config and stop
   --help               this page""",
-    "active": """\
+    "active": f"""\
   --dry-run            say what would be done and how long it would take; write nothing
-  -m                   a grid: comma lists are all combined
+{GRID}
   --cfg job            print the resolved config and stop
   --help               this page""",
     "report": """\
+  --toy                draw only the study's idea in two dimensions, after the paper's Figure 1
   --help               this page""",
 }
 LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):[^#]*(#\s*(?P<comment>.*))?$")
@@ -59,15 +70,14 @@ def help_text(program: str) -> str:
         _purpose(f"{program}.yaml"),
         f"usage: python {SCRIPTS[program]} [--GROUP OPTION ...] [--SETTING VALUE ...]",
         "examples:\n" + EXAMPLES[program],
-        "flags:\n" + FLAGS[program],
+        "flags:\n" + FLAGS[program].replace("{launchers}", _launchers()),
     ]
     with composer():
         config = compose_config(program, [])
     if groups_of(program):
         page.append("groups:\n" + "\n".join(_group(program, name) for name in groups_of(program)))
-        config_text = "settings (with --data digits; each data set brings its own budgets):\n"
-    else:
-        config_text = "settings:\n"
+    each = " (with --data digits; each data set brings its own budgets)"
+    config_text = f"settings{each if 'data' in groups_of(program) else ''}:\n"
     page.append(config_text + "\n".join(_settings(program, config)))
     return "\n\n".join(page)
 
@@ -88,6 +98,14 @@ def _defaults(program: str) -> dict[str, str]:
     listed = yaml.safe_load((ROOT / f"{program}.yaml").read_text())["defaults"]
     chosen = {k: v for entry in listed if isinstance(entry, dict) for k, v in entry.items()}
     return {k: ",".join(v) if isinstance(v, list) else v for k, v in chosen.items() if v}
+
+
+def _launchers() -> str:
+    names = sorted(file.stem for file in (ROOT / "hydra/launcher").glob("*.yaml"))
+    return "\n".join(
+        f"    {name:<17}  {_first_sentence(_purpose(f'hydra/launcher/{name}.yaml'))}"
+        for name in names
+    )
 
 
 def _group(program: str, name: str) -> str:
@@ -118,7 +136,7 @@ def _settings(program: str, config: Any) -> list[str]:
         comments |= _comments("logger/wandb.yaml", "logger.")
     lines = []
     for key, value in values.items():
-        if "_target_" in key or key.startswith("data.source"):
+        if "_target_" in key or key.startswith("data.source") or key in groups_of(program):
             continue
         shown = yaml.safe_dump(value, default_flow_style=True).partition("\n")[0]
         flag = shown_as.get(key, key)

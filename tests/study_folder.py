@@ -75,7 +75,7 @@ def write_study(
             for init, base in inits.items():
                 for seed in range(seeds):
                     noise = np.random.default_rng([seed, *f"{init}/{query}".encode()])
-                    curve = base + 0.1 * np.arange(cycles) + noise.normal(0, 0.01, cycles)
+                    curve = base + 0.3 * np.arange(cycles) / cycles + noise.normal(0, 0.01, cycles)
                     write_run(root, (name, init, query, learner), seed, curve)
     return root / "runs"
 

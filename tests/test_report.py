@@ -229,6 +229,7 @@ def test_written_numbers() -> None:
         "0.42 s", "42 s", "3 min 20 s", "2 h 05 min",
     ]  # fmt: skip
     assert [words.count(v) for v in (1234.0, float("inf"), None)] == ["1,234", "∞", words.NONE]
+    assert [words.decimal(v) for v in (-0.004, 1.256)] == ["0.00", "1.26"]
     assert words.listing(["a", "b", "c"]) == "a, b and c"
     assert [words.plural(1, "query"), words.plural(2, "query")] == ["1 query", "2 queries"]
 

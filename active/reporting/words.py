@@ -42,7 +42,7 @@ def margin(value: float) -> str:
 
 
 def decimal(value: Any) -> str:
-    return f"{value:.2f}".replace("-", MINUS) if known(value) else NONE
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS) if known(value) else NONE
 
 
 def p_value(value: Any) -> str:

@@ -59,10 +59,11 @@ def section(material: Material) -> Section:
         made.blocks.append("There is no pool to compare: a random pool and another one are needed.")
     for endpoint, title in ENDPOINTS.items():
         table = pools[pools["endpoint"] == endpoint]
+        keys = tuple(c for c in POOL if endpoint != "start" or c.key != "query")
         if endpoint != "aubc":  # those are on the first page
             made.blocks += pictures(table, endpoint, material.margin)
         made.blocks += _table(
-            f"verdicts_pools_{endpoint}", f"Pools against the random pool: {title}", POOL, table
+            f"verdicts_pools_{endpoint}", f"Pools against the random pool: {title}", keys, table
         )
     made.blocks += _queries(material.query_verdicts)
     return made

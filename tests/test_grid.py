@@ -1,0 +1,244 @@
+"""Grids: unions of products, tasks that die, what is checked before anything starts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from active.study import missing
+from conf import engine
+from conf.cli import expand, parse
+from conf.compose import compose_config, composer, plain
+from conf.engine import Grid, check_engine
+from conf.grid import Experiment, split
+from conf.jobs import Job, compose_job
+from datamodules.errors import UserError
+from tests.conftest import TINY, Finished, rows_of
+
+Cli = Any
+TWO = Experiment(
+    grid={"data": "digits", "init": "random,vae", "query": "random,dbal", "seed": "0,1"},
+    also=[
+        {"init": "random", "query": "random", "learner.dropout": "on"},
+        {"query": "margin,random"},  # margin is new; the passive arms are there already
+    ],
+)
+
+
+def words(runs: list[dict[str, str]]) -> list[tuple[str, ...]]:
+    keys = ("seed", "init", "query", "learner.dropout")
+    return [tuple(run.get(key, "") for key in keys) for run in runs]
+
+
+def test_a_union_of_grids_has_each_run_once_and_goes_seed_by_seed() -> None:
+    runs = words(TWO.runs({}))
+    pairs = [*itertools.product(("random", "vae"), ("random", "dbal", "margin"))]
+    expected = {(s, i, q, "") for s in "01" for i, q in pairs}
+    expected |= {(s, "random", "random", "on") for s in "01"}
+    assert set(runs) == expected
+    assert len(runs) == len(expected)
+    assert [run[0] for run in runs] == ["0"] * 7 + ["1"] * 7
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"seed": "5"}, 7),  # a list is replaced
+        ({"query": "dbal"}, 2 * 2),  # no control, no margin
+        ({"query": "margin"}, 2 * 2),  # once, though two grids now have it
+        ({"init": "vae"}, 3 * 2),  # the control is random
+        ({"learner.dropout": "auto"}, 6 * 2),
+        ({"cycles": "1"}, 7 * 2),  # a new word goes to all
+    ],
+)
+def test_flags_narrow_a_union(given: dict[str, str], expected: int) -> None:
+    runs = TWO.runs(given)
+    assert len(runs) == expected
+    assert all(run[key] in split(value) for run in runs for key, value in given.items())
+
+
+def test_elements_of_a_list() -> None:
+    assert split("0,1") == ["0", "1"]
+    assert split("[csv,wandb],none") == ["[csv,wandb]", "none"]
+    assert split("'a,b',{c:1,d:2}") == ["'a,b'", "{c:1,d:2}"]
+    assert split("") == [""]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data=mnist", "init=scan", "query=coreset", "trainer=ddp", "learner.lr=0.5", "seed=3"],
+        ["data=tiny_imagenet", "init=typiclust", "model@init.model=vae", "query=uherding"],
+        ["init=histogram", "init@init.of=vae", "query=dbal", "query.samples=3", "data.crop=1"],
+        ["logger=[csv]", "query=badge", "data.mean=[0.5]", "budget=${init_budget}"],
+    ],
+)
+def test_options_composed_apart_are_what_hydra_composes(overrides: list[str]) -> None:
+    with composer():
+        assert compose_job("active", overrides).resolved == plain(
+            compose_config("active", overrides)
+        )
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--launcher lokal", "unknown launcher 'lokal': did you mean 'local'?"),
+        ("--processes 2 -m", "--processes is for --launcher local or --launcher slurm"),
+        ("--launcher cluster", "--launcher cluster needs --gpus"),
+        ("--launcher local --processes 0", "--processes must be a number of at least 1, not 0"),
+        ("--launcher local --gpus many", "--gpus must be a number of at least 0, not 'many'"),
+        ("--launcher slurm --launcher.partitionn gpu", "partitionn"),
+        ("--launcher cluster --gpus 1 --processes 3", "--processes is for"),
+    ],
+)
+def test_wrong_words_about_launchers(flags: str, told: str) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `cluster`")
+    with pytest.raises(UserError) as caught:
+        check_engine(parse(flags.split()).engine)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_launcher_that_is_not_installed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "RAY", "hydra_plugins.absent")
+    local = engine.LAUNCHERS["local"]
+    absent = {**engine.LAUNCHERS, "local": engine.Launcher("absent.package", local.words)}
+    monkeypatch.setattr(engine, "LAUNCHERS", absent)
+    finished = cli(*TINY, "--seed", "0,1", "--launcher", "local")
+    assert finished.status == 2
+    assert "pip install --editable '.[cluster]'" in finished.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def never(job: Job) -> None:
+    raise AssertionError("a run whose process died too often is not tried again")
+
+
+def remember(job: Job) -> None:
+    with open("order.txt", "a") as file:
+        file.write(f"{job.config.seed}\n")
+
+
+def exits(job: Job) -> None:
+    raise SystemExit(3)
+
+
+def grid_of(folder: Path, handler: str, seeds: int = 3) -> Grid:
+    jobs = [[f"seed={seed}"] for seed in range(seeds)]
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    return Grid("active", f"tests.test_grid:{handler}", folder, notes=False)
+
+
+def task(number: int, attempts: int = 3) -> Any:
+    return SimpleNamespace(task=number, attempts=attempts)
+
+
+def test_tasks_in_any_order_take_the_jobs_in_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = grid_of(tmp_path, "remember")
+    for number in (2, 0, 1):
+        grid(task(number))
+    assert Path("order.txt").read_text().split() == ["0", "1", "2"]
+    assert [grid.outcome(place) for place in range(3)] == ["", "", ""]
+
+
+def test_a_task_that_died_takes_its_job_again_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = grid_of(tmp_path, "remember")
+    assert [grid._take(7, 3), grid._take(5, 3), grid._take(7, 3)] == [0, 1, 0]
+    assert "died" in grid.outcome(0)
+    grid(task(7))
+    assert Path("order.txt").read_text() == "0\n"
+    assert grid.outcome(0) == ""
+    lost = Grid("active", "tests.test_grid:never", tmp_path, notes=False)
+    (tmp_path / "1.began").write_text("..")  # two attempts, whose processes died
+    lost(task(5, attempts=2))
+    assert lost.outcome(1) == "its process died 2 times"
+
+
+def test_a_job_that_exits_is_a_failure_and_no_more(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "exits")
+    grid(task(0))
+    assert grid.outcome(0) == "it ended itself with status 3"
+
+
+def test_a_launcher_that_stops_leaves_a_list(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray's and submitit's do when a process is lost for good."""
+
+    def start(grid: Grid, count: int, words: list[str]) -> None:
+        grid(task(0))
+        raise RuntimeError("WorkerCrashed")
+
+    monkeypatch.setattr(engine, "_start", start)
+    command = [*TINY, "--seed", "0,1", "--cycles", "0", "-m"]
+    finished = cli(*command)
+    assert finished.status == 1
+    assert "the launcher stopped: RuntimeError: WorkerCrashed" in finished.err
+    assert "1 of 2 runs failed:" in finished.err
+    (error,) = tmp_path.glob("runs/**/error.txt")
+    assert error.parent.name == "seed1"
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"single"}
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert cli(*command).status == 0
+    assert not error.exists()
+    assert len(rows_of(error.parent)) == 1
+
+
+def test_a_launcher_that_cannot_start(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: Any) -> None:
+        raise ConnectionError("no cluster is running")
+
+    monkeypatch.setattr(engine, "_start", start)
+    finished = cli(*TINY, "--seed", "0,1", "-m")
+    assert finished.status == 2
+    assert "could not be started: ConnectionError: no cluster is running" in finished.err
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_missing_artifacts_are_named_once_parents_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lists = ["--init", "scan,random,kmeans,vae", "--query", "random,typiclust", "--seed", "0,1"]
+    jobs = missing(expand("active", parse([*lists, "-m"])))
+    assert [(job.name.init, job.name.query, job.config.seed) for job in jobs] == [
+        ("random", "typiclust", 0), ("vae", "random", 0), ("kmeans", "random", 0),
+        ("scan", "random", 0),
+    ], "simclr, by its first user; then vae, kmeans and scan, whose parent it is"  # fmt: skip
+    assert list(tmp_path.rglob("*.ckpt")) == []
+
+
+def test_a_grid_trains_what_it_shares_once_and_first(cli: Cli, tmp_path: Path) -> None:
+    few = ["--init.model.max_epochs", "1", "--init.model.batch_size", "500"]
+    command = [*TINY, *few, "--init", "vae", "--seed", "0,1", "--cycles", "0", "-m"]
+    refused: Finished = cli(*command, "--pretext.if_missing", "error")
+    assert refused.status == 2
+    assert "forbids to train it" in refused.err
+    assert not (tmp_path / "runs").exists()
+    finished = cli(*command)
+    assert finished.status == 0, finished.err
+    out = finished.out
+    assert out.count("to be trained") == 1
+    assert "first the 1 pretext models that the runs need and miss" in out
+    assert out.index("to be trained") < out.index("cycle 0/0")
+    again = cli(*command)
+    assert "pretext models" not in again.out
+    assert "to be trained" not in again.out
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"single"}
