@@ -45,7 +45,7 @@ GRID = """\
 {launchers}
   --processes 4        runs at a time (local: default one for each core or, with GPUs, for each GPU)
   --gpus 0.5           GPUs of each run (default 1 where there are any); 0.5: two runs share one
-  --attempts 3         a run that lost its process so often (slurm: met its time limit) has failed"""
+  --attempts 3         a run that lost its process so often (slurm: met its limit) has failed"""
 FLAGS = {
     "pretext": f"""\
   --dry-run            say which stages are there and how long the others take; write nothing

@@ -34,8 +34,8 @@ STATISTICS = (
 OPTIONAL = (
     Column("boot_low", "bootstrap low", words.points),
     Column("boot_high", "bootstrap high", words.points),
-    Column("variance_pretext", "sd, pretext", words.points),
-    Column("variance_run", "sd, run", words.points),
+    Column("sd_pretext", "sd, pretext", words.points),
+    Column("sd_run", "sd, run", words.points),
 )
 PLACE = (Column("data", "data"), Column("learner", "learner"), Column("query", "query"))
 POOL = (Column("arm", "initial pool"), *PLACE)
@@ -98,7 +98,7 @@ def _table(
     if table.empty:
         return []
     table = table.assign(
-        variance_pretext=table["variance_pretext"] ** 0.5, variance_run=table["variance_run"] ** 0.5
+        sd_pretext=table["variance_pretext"] ** 0.5, sd_run=table["variance_run"] ** 0.5
     )
     if "classifier" in table and table["classifier"].nunique() > 1:
         keys = (*keys, Column("classifier", "classifier"))
