@@ -164,9 +164,10 @@ def _check_numbers(data: DataConfig, images: Images) -> None:
 def _check_pretext(
     config: ActiveConfig, arm: Arm, query_model: dict[str, Any] | None, inputs: dict[str, Any]
 ) -> None:
-    for what, seed in (("pretext", config.pretext.seed), ("learner", _learner_seed(config))):
+    seeds = {"pretext.seed": config.pretext.seed, "learner.pretext_seed": _learner_seed(config)}
+    for what, seed in seeds.items():
         if seed != "run" and not isinstance(seed, int):
-            raise UserError(f"{what} seed must be a whole number or `run`, not {seed!r}")
+            raise UserError(f"{what} must be a whole number or `run`, not {seed!r}")
     arm.check()
     if arm.model is not None:
         check_model(arm.model, inputs)

@@ -143,7 +143,7 @@ def test_c_by_at_most_five_labels_of_v_for_each_label(
             "needs a validation set",
         ),
         (("--learner", "finetune", "--learner.model", "vae"), "needs weights"),
-        (("--learner", "linear", "--learner.pretext_seed", "x"), "learner seed"),
+        (("--learner", "linear", "--learner.pretext_seed", "x"), "learner.pretext_seed must be"),
     ],
 )
 def test_what_learners_refuse(cli: Cli, arguments: tuple[str, ...], sentence: str) -> None:
