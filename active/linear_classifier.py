@@ -30,7 +30,7 @@ class LinearClassifier(Predictor):
             equally good ones.
     """
 
-    def __init__(self, num_classes: int, features: int, c: float | str = 0.01):
+    def __init__(self, num_classes: int, features: int, c: float | str = 10.0):
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False

@@ -35,7 +35,7 @@ class LinearLearner(Learner):
     steps: ClassVar[bool] = False
     batch_size = 2**31
 
-    def __init__(self, dropout: str = "auto", members: Any = "auto", c: Any = 0.01):
+    def __init__(self, dropout: str = "auto", members: Any = "auto", c: Any = 10.0):
         super().__init__(dropout, members)
         if isinstance(c, bool) or not (c == "val" or (isinstance(c, int | float) and c > 0)):
             raise ValueError(f"c must be a number above 0, or val, not {c!r}")
