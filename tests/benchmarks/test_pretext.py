@@ -12,7 +12,7 @@ from conf.cli import expand, parse
 from conf.compose import build
 from datamodules.images import Images, Part
 from pretext.making import data_of
-from pretext.setup import context_of, devices_of
+from pretext.setup import context_of, pretext_devices
 from tests.benchmarks.test_speed import Clock, compare
 
 pytestmark = pytest.mark.benchmark
@@ -29,7 +29,7 @@ def test_simclr_throughput(name: str) -> None:
     pixels = rng.integers(0, 256, (size * steps, channels, 32, 32), dtype=np.uint8)
     part = Part([str(i) for i in range(len(pixels))], None, (channels, 32, 32),
                 torch.from_numpy(pixels), None)  # fmt: skip
-    devices = devices_of(job.config.trainer, job.config.data)
+    devices = pretext_devices(job.config.trainer, job.config.data)
     context = context_of(job.config, Images(name, part, None, None, ""), devices, 0)
     module = build(job.resolved["model"], inputs=context.inputs, seed=0)
     datamodule = data_of(module, context)
