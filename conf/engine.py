@@ -176,6 +176,7 @@ def _start(grid: Grid, count: int, engine: list[str]) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a bug shows its real traceback
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # two runs may well say the same
     os.environ.setdefault("RAY_COLOR_PREFIX", str(int(sys.stdout.isatty())))
+    os.environ.setdefault("RAY_worker_niceness", "0")  # theirs is 15; `nice` is for the user
     start: Any = hydra.main(config_path="pkg://conf", config_name="grid", version_base="1.3")
     try:
         start(grid)()
