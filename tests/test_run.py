@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -311,16 +314,45 @@ def test_real_images_run(data_root: str, cli: Cli, tmp_path: Path) -> None:
     assert rows_of(only_run(tmp_path / "tail"))[0]["pool/validation_labels"] == 1400
 
 
-def test_two_processes_make_one_run(reference: Path, tmp_path: Path) -> None:
-    """DDP on two CPU processes (gloo): one folder, the same V and initial pool, three cycles."""
-    command = [
-        sys.executable, str(ROOT / "active/run.py"), *TINY, "--query=entropy", "--seed=3",
-        "--trainer=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu",
-    ]  # fmt: skip
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
-    run = only_run(tmp_path)
-    assert [row["pool/labeled"] for row in rows_of(run)] == [20, 40, 60]
-    assert selected_of(run)[0] == selected_of(reference)[0]
-    assert len({i for chosen in selected_of(run) for i in chosen}) == 60
-    hits = np.array([row["test/acc"] for row in rows_of(run)]) * 364
+DDP = (
+    sys.executable, str(ROOT / "active/run.py"), *TINY, "--query=entropy", "--seed=3",
+    "--trainer=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run on two CPU processes (gloo)."""
+    folder = tmp_path_factory.mktemp("pair")
+    subprocess.run(DDP, cwd=folder, check=True, capture_output=True, timeout=300)
+    return only_run(folder)
+
+
+def test_two_processes_make_one_run(reference: Path, pair: Path) -> None:
+    """One folder, the same V and initial pool, three cycles."""
+    assert [row["pool/labeled"] for row in rows_of(pair)] == [20, 40, 60]
+    assert selected_of(pair)[0] == selected_of(reference)[0]
+    assert len({i for chosen in selected_of(pair) for i in chosen}) == 60
+    hits = np.array([row["test/acc"] for row in rows_of(pair)]) * 364
     assert np.allclose(hits, hits.round()), "a test sample was not counted once"
+
+
+def test_two_processes_killed_and_started_again(pair: Path, tmp_path: Path) -> None:
+    with open(os.devnull, "w") as nowhere:
+        process = subprocess.Popen(
+            DDP, cwd=tmp_path, stdout=nowhere, stderr=nowhere, start_new_session=True
+        )
+    try:
+        for _ in range(1200):
+            rows = list(tmp_path.glob("runs/**/cycles.jsonl"))
+            if rows and rows[0].read_bytes().count(b"\n"):
+                break
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+    assert len(rows_of(only_run(tmp_path))) < 3
+    subprocess.run(DDP, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    assert rows_of(only_run(tmp_path)) == rows_of(pair)
+    assert selected_of(only_run(tmp_path)) == selected_of(pair)
