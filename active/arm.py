@@ -1,4 +1,4 @@
-"""What an initial pool needs: the init, and the pretext artifact that it reads."""
+"""Inits, queries and learners of a config, each with the pretext model that it reads."""
 
 from __future__ import annotations
 

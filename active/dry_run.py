@@ -18,7 +18,7 @@ from pretext.timing import duration
 def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], folder: Path) -> None:
     """Says what would be done and how long it would take; trains and writes nothing.
 
-    `stages` are the init's and the query's, where they read a pretext model's artifact.
+    `stages` are the init's, the query's and the learner's, where they read an artifact.
     """
     print(folder)
     log_to_terminal()
@@ -51,6 +51,7 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
     print(
         f"  about {duration(seconds)} on this {devices.kind} ({hardware(devices.kind)}, "
         f"{devices.precision}), from a few batches measured now"
+        + (", without the query's own model" if ready.query.curves else "")
     )
 
 

@@ -94,7 +94,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     if ready.images.classes is None:
         devices.decide(lambda: _list_to_label(ready, folder, artifact, devices.kind))
         return
-    read = artifact_of(of_query) if config.cycles else None
+    read = artifact_of(of_query)
     base = artifact_of(of_learner)
     seen = ready.learner.see(ready.images, base)
     kind = ready.learner.kind(ready.dropout, ready.members)
@@ -139,9 +139,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
             display=display,
             init_budget=ready.init_budget,
             budget=ready.budget,
-            validation_labels=lambda labeled: ready.learner.validation_labels(
-                labeled, len(ready.pools.validation)
-            ),
+            validation_labels=ready.validation_labels,
             members=ready.members,
             described={
                 "classifier": kind,
@@ -186,7 +184,7 @@ def stages_of(ready: Setup) -> list[Stage | None]:
 
     return [
         stage(ready.arm.model, ready.pretext_seed),
-        stage(ready.query_model, ready.pretext_seed),
+        stage(ready.query_model if config.cycles else None, ready.pretext_seed),
         stage(ready.learner_model, ready.learner_seed),
     ]
 

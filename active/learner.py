@@ -76,6 +76,9 @@ class Learner:
     def check(self, num_classes: int, channels: int, validation: int) -> None:
         """Raises UserError for settings that no classifier can be made of."""
 
+    def check_base(self, inputs: dict[str, Any]) -> None:
+        """Raises UserError where a pretext model of these `inputs` is none that it can stand on."""
+
     def training(self, max_epochs: int, val_checks: int) -> Training:
         raise NotImplementedError
 

@@ -45,11 +45,13 @@ class LinearClassifier(Predictor):
         return images.float()
 
     def classify(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        return pooled, self.head(pooled)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return pooled, self.head(pooled)
 
     def mc_logits(self, pooled: Tensor, masks: Tensor) -> Tensor:
         weights = self.head.weight * masks[:, None]  # (S, C, D): cheaper than to mask N samples
-        return torch.einsum("nd,scd->snc", pooled, weights) + self.head.bias
+        with torch.autocast(pooled.device.type, enabled=False):
+            return torch.einsum("nd,scd->snc", pooled, weights) + self.head.bias
 
     def training_step(self, batch: Batch) -> None:
         """All of L is one batch; every rank solves for the whole of it."""

@@ -26,6 +26,8 @@ def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -
     Returns:
         (C, D + 1) float64, the bias last.
     """
+    if features.device.type == "mps":  # it has no float64
+        return fit_logistic(features.cpu(), labels.cpu(), num_classes, c)
     ones = features.new_ones(len(features), 1)
     inputs, basis = torch.cat([features, ones], dim=1).double(), None
     if len(inputs) < inputs.shape[1]:  # the optimum lies in the span of the samples

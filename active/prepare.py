@@ -80,6 +80,13 @@ class Setup:
     def members(self) -> int:
         return self.learner.count(self.query.wants_committee)
 
+    def validation_labels(self, labeled: int) -> int:
+        """How many labels of V the learner, and the queries so far, have used."""
+        whole = len(self.pools.validation)
+        if labeled > self.init_budget and "validation" in self.query.covers:
+            return whole
+        return self.learner.validation_labels(labeled, whole)
+
     @property
     def plans(self) -> list[CyclePlan]:
         return plan_cycles(
@@ -123,6 +130,9 @@ def prepare(job: Job) -> Setup:
     if learner_model is not None:
         check_reads("learner", learner.reads, learner_model)
         check_model(learner_model, inputs)
+    if query.wants_images and learner.reads == "features":
+        raise UserError("the query trains on images, and the learner is given features only")
+    learner.check_base(inputs)
     ready = Setup(
         config, images, seeds, pools, inputs, arm, query, query_model, learner, learner_model,
         training, init_budget, budget,

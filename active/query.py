@@ -78,6 +78,7 @@ class Query(pl.Callback):
     wants_dropout: ClassVar[bool] = False  # MC dropout: `learner.dropout auto` switches it on
     wants_committee: ClassVar[bool] = False  # `learner.members auto` trains several classifiers
     reads: ClassVar[str] = ""  # "features" of a pretext artifact
+    wants_images: ClassVar[bool] = False  # whatever the learner is given in their place
     curves: ClassVar[tuple[str, ...]] = ()  # that its own model logs; the first is their axis
 
     def __init__(self) -> None:

@@ -95,7 +95,10 @@ def outline(jobs: list[Job]) -> None:
     for job, cycles in zip(jobs, done, strict=True):
         ready = prepare(job)
         passes = Passes.of(ready.plans[cycles:])
-        key = json.dumps([job.resolved["learner"], job.resolved["trainer"]], default=str)
+        key = json.dumps(
+            [job.resolved["learner"], job.resolved["trainer"], ready.images.train.shape,
+             ready.dropout], default=str,
+        )  # fmt: skip
         if key not in speeds:
             speeds[key] = _speed(job, ready)
         train_s, forward_s = speeds[key]
@@ -134,9 +137,11 @@ def _finished_cycles(job: Job) -> int:
 
 
 def _requests(jobs: list[Job]) -> Iterator[tuple[Job, list[Stage]]]:
-    """The stages that jobs read; of jobs that read the same, the first."""
+    """The stages that unfinished jobs read; of jobs that read the same, the first."""
     asked = set()
     for job in jobs:
+        if _finished_cycles(job) > job.config.cycles:
+            continue
         settings = {key: job.resolved[key] for key in ("data", "pretext", "trainer")}
         learner = job.resolved["learner"]
         nodes = [job.resolved[key].get("model") for key in ("init", "query", "learner")]

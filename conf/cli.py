@@ -129,10 +129,14 @@ def expand(program: str, line: CommandLine) -> list[Job]:
     runs = experiment.runs(given) if line.grid else [given]
     first = [f"experiment={name}"] if name else []
     with composer():
-        return [
+        jobs = [
             compose_job(program, [*first, *(f"{key}={value}" for key, value in run.items())])
             for run in runs
         ]
+    if program != "active":
+        return jobs
+    # A setting given as what it is anyway makes the same run.
+    return list({job.name.path: job for job in reversed(jobs)}.values())[::-1]
 
 
 def _experiment(program: str, name: str) -> Experiment:

@@ -72,11 +72,12 @@ class Grid:
     def _take(self, task: int, count: int) -> int:
         """The first job that no task has taken; for a task that died, the same again."""
         mine = self.folder / f"task{task}"
-        if mine.exists():
-            return int(mine.read_text())
+        mine.write_text(str(task))
         for place in range(count):
-            with contextlib.suppress(FileExistsError), open(self.folder / f"{place}.began", "x"):
-                mine.write_text(str(place))
+            taken = self.folder / f"{place}.taken"
+            with contextlib.suppress(FileExistsError):
+                os.link(mine, taken)  # with what it holds, at once
+            if taken.read_text() == str(task):
                 return place
         raise AssertionError("more tasks than jobs")
 

@@ -61,13 +61,15 @@ def launch(program: Program) -> None:
 
 def _run_all(program: Program, line: CommandLine, jobs: list[Job]) -> None:
     """A grid: all is checked first, then what its runs share is made, then they are started."""
+    if program.check is None:
+        raise UserError(f"a {program.name} is one job; leave -m and --launcher out")
     if any(_several_devices(job.config.trainer) for job in jobs):
         raise UserError(
             "a grid cannot use --trainer ddp or several devices: each of its runs would start "
             "the whole grid again on every device; run one command for each instead"
         )
-    for job in jobs if program.check else ():
-        load(str(program.check))(job)
+    for job in jobs:
+        load(program.check)(job)
     if jobs[0].config.dry_run:
         _outline(program, jobs)
         return

@@ -18,7 +18,7 @@ from conf.compose import build, compose_config, composer, groups, groups_of, pla
 from conf.help import help_text
 from datamodules.errors import UserError
 from pretext.request import check_model
-from tests.conftest import ROOT, TINY, only_run, rows_of
+from tests.conftest import ROOT, TINY, only_run, rows_of, run_cli
 
 Cli = Callable[..., object]
 
@@ -299,3 +299,16 @@ def test_a_tiny_run_has_one_folder(cli: Cli, tmp_path: Path) -> None:
     for flags in itertools.permutations(["--query=margin", "--init=balanced"]):
         assert cli(*TINY, "--cycles", "0", *flags).status == 0
     assert only_run(tmp_path).parent.parent.name == "margin"
+
+
+def test_runs_that_are_the_same_are_one() -> None:
+    """`bins: 1` is what the option has anyway."""
+    flags = ("--init", "simclr", "--seed", "0", "--query", "random")
+    paths = [job.name.path for job in jobs("--experiment", "binning", *flags)]
+    assert len(paths) == len(set(paths)) == 4
+
+
+def test_a_report_is_no_grid() -> None:
+    refused = run_cli("report", "--experiment", "quick", "-m")
+    assert refused.status == 2
+    assert "one job" in refused.err

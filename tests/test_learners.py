@@ -67,6 +67,22 @@ def test_mc_dropout_masks_the_features() -> None:
     assert torch.allclose(classifier.mc_logits(pooled, masks), slow, atol=1e-5)
 
 
+def test_logits_are_float32_in_any_precision() -> None:
+    classifier, pooled = LinearClassifier(4, 9), torch.randn(5, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert classifier(pooled)[1].dtype == torch.float32
+        assert classifier.mc_logits(pooled, torch.ones(2, 9)).dtype == torch.float32
+
+
+def test_labels_of_v_that_a_query_reads_are_counted(
+    cli: Cli, tmp_path: Path, artifacts: tuple[str, str]
+) -> None:
+    model = ("--query.model.max_epochs", "1")
+    assert cli(*LINEAR, *artifacts, "--query", "uherding", *model).status == 0
+    rows = rows_of(only_run(tmp_path))
+    assert [row["pool/validation_labels"] for row in rows] == [0, 143, 143]
+
+
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return "--artifacts_dir", str(tmp_path_factory.mktemp("artifacts"))
@@ -143,6 +159,8 @@ def test_c_by_at_most_five_labels_of_v_for_each_label(
             "needs a validation set",
         ),
         (("--learner", "finetune", "--learner.model", "vae"), "needs weights"),
+        (("--learner", "finetune", "--learner.width", "32"), "--data.recipe.width sets both"),
+        (("--learner", "linear", "--query", "vaal"), "trains on images"),
         (("--learner", "linear", "--learner.pretext_seed", "x"), "learner.pretext_seed must be"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from active.classifier import Classifier
 from active.learner import Seen
 from active.learners.resnet18 import ResNet18Learner
+from datamodules.errors import UserError
 from pretext.artifacts import CHECKPOINT, Artifact
 
 
@@ -19,6 +20,14 @@ class FinetuneLearner(ResNet18Learner):
     """The study's classifier whose backbone starts each cycle with a pretext model's weights."""
 
     reads: ClassVar[str] = "weights"
+
+    def check_base(self, inputs: dict[str, Any]) -> None:
+        for name in ("width", "stem", "max_pool"):
+            if self.network[name] != inputs[name]:
+                raise UserError(
+                    f"learner.{name} is {self.network[name]}, and the pretext model's network has "
+                    f"{inputs[name]}; --data.recipe.{name} sets both"
+                )
 
     def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> Classifier:
         assert artifact is not None

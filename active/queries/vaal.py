@@ -33,6 +33,7 @@ class VAALQuery(ScoreQuery):
     """
 
     covers: ClassVar[tuple[str, ...]] = ()
+    wants_images: ClassVar[bool] = True
     curves: ClassVar[tuple[str, ...]] = ("vaal/epoch", *(f"vaal/{name}" for name in CURVES))
 
     def __init__(
