@@ -48,7 +48,10 @@ class RunFolder:
         self._lock.close()
 
     def check_config(
-        self, config: dict[str, Any], environment: dict[str, Any] | None, made: dict[str, Any]
+        self,
+        config: dict[str, Any],
+        environment: dict[str, Any] | None,
+        made: Callable[[], dict[str, Any]],
     ) -> None:
         """Writes the config of a new run; refuses to mix in one that computes something else.
 
@@ -57,7 +60,7 @@ class RunFolder:
         """
         file = self.path / CONFIG
         if not file.exists():
-            whole = {**config, "environment": environment, "made": made}
+            whole = {**config, "environment": environment, "made": made()}
             text = yaml.safe_dump(whole, sort_keys=False)
             write_atomic(file, text.encode())
             return

@@ -85,7 +85,7 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     rows = devices.decide(folder.rows)
     unfinished = len(rows) <= config.cycles
     environment = devices.environment() if unfinished else None
-    devices.decide(lambda: folder.check_config(identity, environment, made(devices.kind)))
+    devices.decide(lambda: folder.check_config(identity, environment, lambda: made(devices.kind)))
     if not unfinished and ready.images.classes is not None:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
         return
@@ -175,11 +175,11 @@ def classifier_devices(job: Job) -> Devices:
 def stages_of(ready: Setup) -> list[Stage | None]:
     """The pretext stages that the init, the query and the learner read; None: it reads none."""
     config = ready.config
-    devices = pretext_devices(config.trainer, config.data)
 
     def stage(model: dict[str, Any] | None, seed: int) -> Stage | None:
         if model is None:
             return None
+        devices = pretext_devices(config.trainer, config.data)
         return stage_of(model, context_of(config, ready.images, devices, seed))
 
     return [

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     `labels` is None in a query, so that none can see a label of U.
     """
 
-    images: Tensor  # (N, C, H, W) float32, normalized
+    images: Tensor  # (N, C, H, W) float32, normalized; or features (N, D) in their place
     labels: Tensor | None  # (N,) int64
     indices: Tensor  # (N,) int64, positions in the train part (test part while testing)
 

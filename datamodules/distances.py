@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+BLOCK = 512  # rows
+
 
 def exact(features: Tensor) -> Tensor:
     """Rows in float64, on the grid on which their products are exact."""
@@ -20,8 +22,8 @@ def exact(features: Tensor) -> Tensor:
 
 
 def exact_blocks(features: Tensor) -> Iterator[Tensor]:
-    """Exact rows, 512 at a time."""
-    return map(exact, features.split(512))
+    """Exact rows, BLOCK at a time."""
+    return map(exact, features.split(BLOCK))
 
 
 def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
