@@ -16,7 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.distances import BLOCK, exact, exact_blocks, squared_distances, squared_norms
+from datamodules.distances import (
+    exact,
+    exact_blocks,
+    squared_distances,
+    squared_norms,
+    squared_to_nearest,
+)
 
 Kernel = Callable[[Tensor], Tensor]  # squared distances, which it may overwrite -> [0, 1]
 FRONT = 1024  # candidates kept up to date at once
@@ -49,20 +55,9 @@ def k_center(
     if not len(labeled):
         first = labeled.new_tensor([_most_central(features) if start is None else start])
     chosen = torch.cat([labeled, first])
-    bounds = _to_nearest(features, exact(features[chosen]))
+    bounds = squared_to_nearest(features, exact(features[chosen]))
     bounds[chosen] = -math.inf
     return torch.cat([first, _farthest(features, bounds, budget - len(first))])
-
-
-def _to_nearest(features: Tensor, centers: Tensor) -> Tensor:
-    """(N,) squared distances to the nearest of the centers, float64.
-
-    Written in place: small results kept between large blocks made the heap grow by every block.
-    """
-    nearest, norms = centers.new_empty(len(features)), squared_norms(centers)
-    for x, out in zip(exact_blocks(features), nearest.split(BLOCK), strict=True):
-        torch.amin(squared_distances(x, centers, norms), 1, out=out)
-    return nearest
 
 
 def _farthest(features: Tensor, bounds: Tensor, budget: int) -> Tensor:

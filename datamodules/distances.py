@@ -34,7 +34,22 @@ def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
 def squared_distances(x: Tensor, y: Tensor, norms: Tensor | None = None) -> Tensor:
     """(A, B) squared distances of exact rows; `norms` are the squared ones of `y` if known."""
     norms = squared_norms(y) if norms is None else norms
-    return torch.addmm(squared_norms(x)[:, None] + norms, x, y.T, alpha=-2).clamp_(min=0)
+    return torch.addmm(norms, x, y.T, alpha=-2).add_(squared_norms(x)[:, None]).clamp_(min=0)
+
+
+def squared_to_nearest(features: Tensor, centers: Tensor) -> Tensor:
+    """(N,) float64 squared distances to the nearest of the exact `centers`.
+
+    All blocks are written to one buffer: a heap that is given large ones again and again grows.
+    A sample's own norm is added to its minimum, not to each distance: exact, hence the same.
+    """
+    nearest, norms = centers.new_empty(len(features)), squared_norms(centers)
+    buffer = centers.new_empty(min(BLOCK, len(features)), len(centers))
+    for x, out in zip(exact_blocks(features), nearest.split(BLOCK), strict=True):
+        products = torch.addmm(norms, x, centers.T, alpha=-2, out=buffer[: len(x)])
+        torch.amin(products, 1, out=out)
+        out.add_(squared_norms(x)).clamp_(min=0)
+    return nearest
 
 
 def squared_norms(x: Tensor) -> Tensor:
