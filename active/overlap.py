@@ -17,20 +17,35 @@ def initial_pools(pools: pd.DataFrame) -> pd.DataFrame:
     return first.drop_duplicates(["data", "arm", "pretext", "seed"], ignore_index=True)
 
 
-def pair_shares(pools: pd.DataFrame) -> pd.DataFrame:
+def choices(pools: pd.DataFrame, cycles: int | None = None) -> pd.DataFrame:
+    """What queries chose in their first so many cycles, the initial pool not among it.
+
+    All cycles where `cycles` is None, as far as every run goes. A row per (data, learner, query,
+    arm, pretext, seed), with its `indices`.
+    """
+    asked = pools[pools["cycle"] > 0]
+    keys = ["data", "learner", "query", "arm", "pretext", "seed"]
+    if cycles is None and len(asked):
+        cycles = asked.groupby(keys)["cycle"].max().min()
+    chosen = asked[asked["cycle"] <= (cycles or 0)].groupby(keys)["indices"]
+    return chosen.agg(lambda parts: np.concatenate(parts.tolist())).reset_index()
+
+
+def pair_shares(pools: pd.DataFrame, by: str = "arm") -> pd.DataFrame:
     """The share of one pool that is in another, for each pair of arms, averaged over seeds.
 
     Args:
-        pools: initial pools of one data set.
+        pools: initial pools of one data set, or `choices` from one arm's.
+        by: whose pairs: `arm`, or `query`.
 
     Returns:
         A square table of shares in 0..1 by arm; pairs of the same seed, and for the diagonal pairs
         of different seeds of one arm (NaN where there is one seed).
     """
-    arms = ordered(pools["arm"])
-    found = {arm: _members(part) for arm, part in pools.groupby("arm")}
-    shares = pd.DataFrame(np.nan, index=arms, columns=arms)
-    for one, other in combinations_with_replacement(arms, 2):
+    names = ordered(pools[by])
+    found = {name: _members(part) for name, part in pools.groupby(by)}
+    shares = pd.DataFrame(np.nan, index=names, columns=names)
+    for one, other in combinations_with_replacement(names, 2):
         both = [
             len(a & b) / min(len(a), len(b))
             for (pretext, seed), a in found[one].items()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from active.embedding import embed_pools
-from active.overlap import hard_classes, initial_pools, pair_shares, shares_by_cycle
+from active.overlap import choices, hard_classes, initial_pools, pair_shares, shares_by_cycle
 from tests.study_rows import rows_of
 
 N, SIZE, CYCLES = 60, 12, 3
@@ -75,6 +75,21 @@ def test_an_unfinished_run_is_compared_as_far_as_it_goes() -> None:
 def test_queries_share_the_initial_pool() -> None:
     twice = pd.concat([POOLS, POOLS.assign(query="entropy")])
     assert len(initial_pools(twice)) == len(ARMS) * len(SEEDS)
+
+
+def test_choices_are_what_was_added_after_the_initial_pool() -> None:
+    """Of one arm's runs, one of which is unfinished: all are compared as far as it goes."""
+    vae, other = (POOLS[POOLS["arm"] == arm] for arm in ("vae", "kmeans"))
+    both = pd.concat([vae.assign(query="a"), other.assign(query="b", arm="vae")])
+    first, whole = choices(both, 1), choices(both)
+    assert first["indices"].map(len).tolist() == [SIZE] * 4
+    short = choices(both[~((both["query"] == "a") & (both["cycle"] == 2))])
+    assert short["indices"].map(len).tolist() == [SIZE] * 4
+    added = {(arm, s): labeled(arm, s, 2) - labeled(arm, s, 0) for arm in ARMS for s in SEEDS}
+    expected = [len(added["vae", s] & added["kmeans", s]) / (2 * SIZE) for s in SEEDS]
+    shares = pair_shares(whole, "query")
+    assert shares.loc["a", "b"] == shares.loc["b", "a"] == pytest.approx(np.mean(expected))
+    assert choices(both[both["cycle"] == 0]).empty
 
 
 def test_hard_classes_equal_a_count_of_all_draws() -> None:

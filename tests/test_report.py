@@ -20,7 +20,7 @@ from active.reporting.files import latex, markdown
 from active.reporting.material import read_material
 from active.reporting.sections.answer import summary
 from tests.conftest import run_cli
-from tests.study_folder import write_run, write_study
+from tests.study_folder import BUDGET, TRAIN, VALIDATION, write_run, write_study
 
 ODD = 'größe <b>&"$x_1$ 日本'
 
@@ -124,6 +124,32 @@ def test_csv_holds_the_numbers(study: tuple[Path, Page]) -> None:
     assert len(rows) == len(known) == 2 * 3 * 3
     for row, mean in zip(rows, known["mean"], strict=True):
         assert float(row["mean"]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_what_queries_share_stands_beside_chance(study: tuple[Path, Page]) -> None:
+    """Only choices from the random pool, each pair of one seed, and initial pools not counted."""
+    root, page = study
+    with open(root / "runs/made/report/tables/shared_choices.csv", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["one"] == "random" and row["data"] == "b<i>"
+    unlabeled = TRAIN - VALIDATION - BUDGET
+    for scope, cycles in {"first": 1, "all": 2}.items():
+        shares = []
+        for seed in range(2):
+            one, other = (
+                {i for c in range(1, cycles + 1) for i in _chosen(root, query, seed, c)}
+                for query in (row["one"], row["other"])
+            )
+            shares.append(len(one & other) / (cycles * BUDGET))
+        assert float(row[scope]) == pytest.approx(sum(shares) / 2, abs=1e-6)
+        chance = float(row[f"{scope}_chance"])
+        assert chance == pytest.approx(cycles * BUDGET / unlabeled, rel=1e-4)
+    assert "what queries share" in page.text
+
+
+def _chosen(root: Path, query: str, seed: int, cycle: int) -> list[int]:
+    folder = root / "runs/made/b<i>/random" / query / f"resnet18/seed{seed}/cycle_{cycle}"
+    return pd.read_parquet(folder / "selected.parquet")["index"].tolist()
 
 
 def test_failed_and_missing_runs_are_listed(study: tuple[Path, Page]) -> None:

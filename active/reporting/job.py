@@ -18,6 +18,7 @@ from active.reporting.sections import (
     curves,
     made,
     pools,
+    queries,
     ranking,
     recipes,
     verdicts,
@@ -26,7 +27,7 @@ from active.results import PARTS
 from conf.cli import Job
 from conf.schema import ReportConfig
 
-SECTIONS = (answer, curves, verdicts, ranking, pools, recipes, costs, made)
+SECTIONS = (answer, curves, verdicts, ranking, pools, queries, recipes, costs, made)
 
 TOY = "Three initial pools in two dimensions, and what is learned from each"
 

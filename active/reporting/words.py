@@ -28,6 +28,11 @@ def percent(value: Any) -> str:
     return f"{100 * value:.1f}" if known(value) else NONE
 
 
+def fine_percent(value: Any) -> str:
+    """0.00111 -> `0.11`; two digits of shares that are small."""
+    return f"{100 * value:.2g}" if known(value) else NONE
+
+
 def points(value: Any) -> str:
     """Percentage points with their sign: -0.0123 -> `-1.23`."""
     if not known(value):
