@@ -27,12 +27,20 @@ class Joint(NamedTuple):
     sampled: bool = False
 
 
+def log_probabilities(logits: Tensor) -> Tensor:
+    """(S, N, C) -> (C, S, N) float64. Classes first, so that CPUs run over long rows: two
+    thirds of the time that a softmax over ten numbers at a time takes."""
+    log_probs = logits.permute(2, 0, 1).to(torch.float64, memory_format=torch.contiguous_format)
+    log_probs -= log_probs.amax(dim=0)
+    return log_probs.sub_(log_probs.exp().sum(dim=0).log_())
+
+
 def mean_entropy(logits: Tensor) -> Tensor:
     """(S, N, C) -> (N,): entropy of the mean over S of p (Gal et al., 2017), in [0, ln C].
 
     What the study calls DBAL.
     """
-    return torch.special.entr(logits.softmax(dim=2, dtype=torch.float64).mean(dim=0)).sum(dim=1)
+    return torch.special.entr(log_probabilities(logits).exp_().mean(dim=1)).sum(dim=0)
 
 
 def bald(logits: Tensor) -> Tensor:
@@ -41,9 +49,9 @@ def bald(logits: Tensor) -> Tensor:
     As the mean KL divergence of p from its mean over S, H[mean p] - mean H[p] without the
     difference of two large numbers.
     """
-    log_probs = logits.log_softmax(dim=2, dtype=torch.float64)
-    log_mean = log_probs.logsumexp(dim=0) - math.log(len(logits))
-    return (log_probs.exp() * (log_probs - log_mean)).sum(dim=2).mean(dim=0).clamp_min(0)
+    log_probs = log_probabilities(logits)
+    log_mean = log_probs.logsumexp(dim=1, keepdim=True) - math.log(len(logits))
+    return (log_probs.exp() * (log_probs - log_mean)).sum(dim=0).mean(dim=0).clamp_min(0)
 
 
 def power(scores: np.ndarray, beta: float, generator: np.random.Generator) -> np.ndarray:

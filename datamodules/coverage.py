@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datamodules.distances import (
+    block_rows,
     exact,
     exact_blocks,
     squared_distances,
@@ -80,9 +81,9 @@ def _farthest(features: Tensor, bounds: Tensor, budget: int) -> Tensor:
     return picks
 
 
-def _refreshed(x: Tensor, bounds: Tensor, seen: Tensor, centers: Tensor, size: int = 256) -> Tensor:
+def _refreshed(x: Tensor, bounds: Tensor, seen: Tensor, centers: Tensor) -> Tensor:
     """(F,) bounds held to all centers, those that miss equally many together."""
-    order, norms = seen.argsort(), squared_norms(centers)
+    order, norms, size = seen.argsort(), squared_norms(centers), block_rows(len(centers))
     for part, low in zip(order.split(size), seen[order[::size]].tolist(), strict=True):
         if low < len(centers):
             nearest = squared_distances(x[part], centers[low:], norms[low:]).amin(1)

@@ -31,6 +31,11 @@ def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
     return torch.arange(len(x), device=x.device).split(max(1, 2**24 // len(x)))
 
 
+def block_rows(columns: int) -> int:
+    """So many rows of float64 are about 8 MiB: no fewer than 32, no more than BLOCK."""
+    return max(32, min(BLOCK, 2**20 // max(columns, 1)))
+
+
 def squared_distances(x: Tensor, y: Tensor, norms: Tensor | None = None) -> Tensor:
     """(A, B) squared distances of exact rows; `norms` are the squared ones of `y` if known."""
     norms = squared_norms(y) if norms is None else norms
@@ -44,8 +49,10 @@ def squared_to_nearest(features: Tensor, centers: Tensor) -> Tensor:
     A sample's own norm is added to its minimum, not to each distance: exact, hence the same.
     """
     nearest, norms = centers.new_empty(len(features)), squared_norms(centers)
-    buffer = centers.new_empty(min(BLOCK, len(features)), len(centers))
-    for x, out in zip(exact_blocks(features), nearest.split(BLOCK), strict=True):
+    rows = block_rows(len(centers))
+    buffer = centers.new_empty(min(rows, len(features)), len(centers))
+    for part, out in zip(features.split(rows), nearest.split(rows), strict=True):
+        x = exact(part)
         products = torch.addmm(norms, x, centers.T, alpha=-2, out=buffer[: len(x)])
         torch.amin(products, 1, out=out)
         out.add_(squared_norms(x)).clamp_(min=0)

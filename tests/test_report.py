@@ -131,7 +131,7 @@ def test_what_queries_share_stands_beside_chance(study: tuple[Path, Page]) -> No
     root, page = study
     with open(root / "runs/made/report/tables/shared_choices.csv", newline="") as stream:
         (row,) = csv.DictReader(stream)
-    assert row["one"] == "random" and row["data"] == "b<i>"
+    assert (row["one"], row["data"]) == ("random", "b<i>")
     unlabeled = TRAIN - VALIDATION - BUDGET
     for scope, cycles in {"first": 1, "all": 2}.items():
         shares = []
