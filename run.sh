@@ -35,7 +35,9 @@ case "${1:-quick}" in
   test)
     setup
     say "tests"
-    .venv/bin/python -m pytest "${@:2}"
+    # A worker a core, each with one thread: small networks gain nothing from more.
+    OMP_NUM_THREADS=1 .venv/bin/python -m pytest \
+      --numprocesses auto --maxprocesses 8 --dist loadscope "${@:2}"
     ;;
   *)
     echo "usage: ./run.sh [test [pytest arguments]]" >&2
