@@ -86,7 +86,7 @@ class VAALQuery(ScoreQuery):
         if datamodule.channels_last:
             module.to(memory_format=torch.channels_last)
         datamodule.at(cycle, paired=self.batch)
-        training = trainer(max_epochs=self.epochs, callbacks=[Axes(cycle)])
+        training = trainer(max_epochs=self.epochs, callbacks=[Axes(cycle)], limit_val_batches=0)
         if self.batch < 2 * training.world_size:
             raise UserError(
                 f"query.batch must be at least 2 on each of {training.world_size} devices"
