@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from active.covering import ArtifactQuery
@@ -29,13 +30,24 @@ class ProbCover(ArtifactQuery):
         if clusters < 2:
             raise ValueError(f"clusters must be at least 2, not {clusters}")
         self.delta, self.purity, self.clusters = delta, purity, clusters
+        self._found: tuple[np.ndarray, float] | None = None  # the radius among these samples
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
-        field, delta = self.field(gathered, request), self.delta
-        if delta is None:
-            count = min(self.clusters, len(field.features))
-            labels = torch.from_numpy(k_means(field.features.cpu().numpy(), count, seed=0))
-            delta = purity_radius(field.features, labels.to(field.features.device), self.purity)
+        field = self.field(gathered, request)
+        delta = self.radius(gathered, request) if self.delta is None else self.delta
         return field.selection(
             probcover(field.features, request.budget, delta, labeled=field.labeled)
         )
+
+    def radius(self, gathered: Gathered, request: Request) -> float:
+        """Of L and U together, which no cycle changes: found once, the same in a resumed run."""
+        indices = np.sort(np.concatenate([gathered.indices, gathered.labeled_indices]))
+        if self._found is None or not np.array_equal(self._found[0], indices):
+            features = request.features_of(indices)
+            if features.device.type == "mps":  # coverage needs float64
+                features = features.cpu()
+            count = min(self.clusters, len(features))
+            labels = torch.from_numpy(k_means(features.cpu().numpy(), count, seed=0))
+            labels = labels.to(features.device)
+            self._found = indices, purity_radius(features, labels, self.purity)
+        return self._found[1]
