@@ -83,7 +83,7 @@ def _farthest(features: Tensor, bounds: Tensor, budget: int) -> Tensor:
 
 def _refreshed(x: Tensor, bounds: Tensor, seen: Tensor, centers: Tensor) -> Tensor:
     """(F,) bounds held to all centers, those that miss equally many together."""
-    order, norms, size = seen.argsort(), squared_norms(centers), block_rows(len(centers))
+    order, norms, size = seen.argsort(), squared_norms(centers), min(256, block_rows(centers))
     for part, low in zip(order.split(size), seen[order[::size]].tolist(), strict=True):
         if low < len(centers):
             nearest = squared_distances(x[part], centers[low:], norms[low:]).amin(1)

@@ -31,9 +31,13 @@ def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
     return torch.arange(len(x), device=x.device).split(max(1, 2**24 // len(x)))
 
 
-def block_rows(columns: int) -> int:
-    """So many rows of float64 are about 8 MiB: no fewer than 32, no more than BLOCK."""
-    return max(32, min(BLOCK, 2**20 // max(columns, 1)))
+def block_rows(centers: Tensor) -> int:
+    """How many samples are held to all centers at once: 32 or more, and at most BLOCK on CPUs.
+
+    Their distances fill 8 MiB there, where caches count, and 128 MiB elsewhere, where launches do.
+    """
+    cells, most = (2**20, BLOCK) if centers.device.type == "cpu" else (2**24, 2**14)
+    return max(32, min(most, cells // max(len(centers), 1)))
 
 
 def squared_distances(x: Tensor, y: Tensor, norms: Tensor | None = None) -> Tensor:
@@ -49,7 +53,7 @@ def squared_to_nearest(features: Tensor, centers: Tensor) -> Tensor:
     A sample's own norm is added to its minimum, not to each distance: exact, hence the same.
     """
     nearest, norms = centers.new_empty(len(features)), squared_norms(centers)
-    rows = block_rows(len(centers))
+    rows = block_rows(centers)
     buffer = centers.new_empty(min(rows, len(features)), len(centers))
     for part, out in zip(features.split(rows), nearest.split(rows), strict=True):
         x = exact(part)

@@ -218,3 +218,12 @@ def test_power_refuses_what_is_no_score() -> None:
     for scores, beta in (([-0.1], 1.0), ([math.nan], 1.0), ([0.1], -1.0)):
         with pytest.raises(AssertionError):
             power(np.array(scores), beta, np.random.default_rng(0))
+
+
+def test_logits_are_left_as_they_are() -> None:
+    """Also those that already lie as the scores need them."""
+    logits = torch.randn(4, 6, 5, dtype=torch.float64).permute(1, 2, 0)
+    before = logits.clone()
+    mean_entropy(logits)
+    bald(logits)
+    assert torch.equal(logits, before)

@@ -14,15 +14,14 @@ from datamodules.seeds import Seeds
 from datamodules.typiclust import k_means
 
 
-def asked(query: ProbCover, labeled: list[int], cycle: int) -> list[int]:
-    """What it chooses of 80 samples of which 5 belong to V."""
+def asking(labeled: list[int], cycle: int) -> tuple[Gathered, Request]:
+    """For 4 of 80 samples, of which 5 belong to V."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(80, 6)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     held_out = [3, 17, 40, 41, 79]
     unlabeled = np.setdiff1d(np.arange(80), [*held_out, *labeled])
-    request = Request(4, cycle, Seeds(1), features)
-    return query.select(Gathered(unlabeled, np.array(labeled)), request).indices.tolist()
+    return Gathered(unlabeled, np.array(labeled)), Request(4, cycle, Seeds(1), features)
 
 
 def test_the_radius_is_found_once_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,15 +36,16 @@ def test_the_radius_is_found_once_in_a_run(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(probcover, "purity_radius", counted)
     query, labeled, choices = ProbCover(purity=0.5), [60, 2, 33], []
     for cycle in (1, 2, 3):
-        choices.append(asked(query, labeled, cycle))
+        choices.append(query.select(*asking(labeled, cycle)).indices.tolist())
         labeled += choices[-1]
     assert [count for count, _ in found] == [75]
-    again = asked(ProbCover(purity=0.5), labeled[:-4], 3)
+    again = ProbCover(purity=0.5).select(*asking(labeled[:-4], 3)).indices.tolist()
     assert again == choices[-1]
     assert found[1] == found[0]
 
 
 def test_other_samples_have_another_radius() -> None:
-    query = ProbCover(purity=0.5)
-    asked(query, [60], 1)
-    assert asked(query, [60, 3], 1) == asked(ProbCover(purity=0.5), [60, 3], 1)  # 3 is in V no more
+    query, held_out = ProbCover(purity=0.5), [3, 17, 40, 41, 79]
+    first, other = query.radius(*asking([60], 1)), query.radius(*asking([60, *held_out], 1))
+    assert other == ProbCover(purity=0.5).radius(*asking([60, *held_out], 1))
+    assert other != first

@@ -44,8 +44,6 @@ class ProbCover(ArtifactQuery):
         indices = np.sort(np.concatenate([gathered.indices, gathered.labeled_indices]))
         if self._found is None or not np.array_equal(self._found[0], indices):
             features = request.features_of(indices)
-            if features.device.type == "mps":  # coverage needs float64
-                features = features.cpu()
             count = min(self.clusters, len(features))
             labels = torch.from_numpy(k_means(features.cpu().numpy(), count, seed=0))
             labels = labels.to(features.device)
