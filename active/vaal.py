@@ -62,9 +62,9 @@ class VAAL(Trainable):
         self.summary: dict[str, float] = {}  # of the last epoch
 
     def judge(self, mean: Tensor) -> Tensor:
-        """(N, latent) -> (N,) logits of being labeled, in float32: bf16 ones would tie."""
+        """(N, latent) -> (N,) logits of being labeled, in the weights' precision: bf16 ties."""
         with torch.autocast(mean.device.type, enabled=False):
-            return self.discriminator(mean.float()).squeeze(1)
+            return self.discriminator(mean.to(self.dtype)).squeeze(1)
 
     def on_train_start(self) -> None:
         torch.manual_seed(self.seed + self.global_rank)

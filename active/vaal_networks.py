@@ -42,15 +42,16 @@ class Autoencoder(nn.Module):
             _initialize(layer)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code, (N, latent), float32: bf16 codes would tie."""
+        """Mean and log variance of the code, (N, latent), in the weights' precision: bf16 ties."""
         hidden = self.encoder(images)
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.mean(hidden.float()), self.log_variance(hidden.float())
+            hidden = hidden.to(self.mean.weight)
+            return self.mean(hidden), self.log_variance(hidden)
 
     def decode(self, code: Tensor) -> Tensor:
-        """(N, latent) -> (N, C, H, W), float32."""
+        """(N, latent) -> (N, C, H, W), in the weights' precision."""
         small = self.expand(code).view(-1, *self.small)
-        return self.decoder(small)[:, :, : self.sides[0], : self.sides[1]].float()
+        return self.decoder(small)[:, :, : self.sides[0], : self.sides[1]].to(self.expand.weight)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, log variance, and what a code drawn from them is decoded to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,18 +78,23 @@ def make_datamodule(pixels: torch.Tensor, labeled: int, batch: int) -> PoolDataM
     )  # fmt: skip
 
 
-def test_training_equals_a_bare_loop() -> None:
-    """Both optimizers, in order, with the decays, on the same batches and the same noise."""
+def test_training_equals_a_bare_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both optimizers, in order, with the decays, on the same batches and the same noise.
+
+    In float64: a rounding error of float32 sometimes crosses a kink of a ReLU, and Adam makes whole
+    steps of it where the gradient is zero.
+    """
     pixels = torch.randint(0, 256, (40, *SHAPE), dtype=torch.uint8)
     datamodule = make_datamodule(pixels, 10, 4)
-    devices = Devices(accelerator="cpu", threads=1)
+    monkeypatch.setattr(datamodule, "lay_out", torch.Tensor.double)
+    trainer = functools.partial(Devices(accelerator="cpu", threads=1).trainer, precision="64-true")
     query = VAALQuery(epochs=3, batch=4, width=16, latent=3, beta=0.5, adversary=2.0, lr=1e-3)
     request = Request(5, 1, Seeds(0))
-    ours = query.train(datamodule, devices.trainer, request)
+    ours = query.train(datamodule, trainer, request)
 
     seed = request.seeds.stream("query", 1, 3)
     torch.manual_seed(seed)
-    bare = VAAL(SHAPE, 30, latent=3, width=16).train()
+    bare = VAAL(SHAPE, 30, latent=3, width=16).double().train()
     vae, judge = bare.vae, bare.discriminator
     optimizers = [torch.optim.Adam(p.parameters(), 1e-3) for p in (vae, judge)]
     torch.manual_seed(seed)
@@ -96,7 +102,7 @@ def test_training_equals_a_bare_loop() -> None:
     for epoch in range(3):
         batches.set_epoch(epoch)
         for step, batch in enumerate(batches):
-            images = (pixels[batch].float() / 255 - 0.5) / 0.3
+            images = datamodule.normalizer(pixels[batch]).double()
             loss = 0.0
             for x in (images[:4], images[4:]):
                 mean, log_variance, output = vae(x)
@@ -117,9 +123,7 @@ def test_training_equals_a_bare_loop() -> None:
             for group in (g for o in optimizers for g in o.param_groups):
                 group["lr"] = 1e-3 * DECAY ** (epoch * 10 + step + 1)  # 30 steps // 25 = each one
     for name, theirs in bare.state_dict().items():
-        far = (ours.state_dict()[name].float() - theirs.float()).abs() > 2e-5
-        # Adam makes a step of a rounding error, here and there; an error of ours is everywhere.
-        assert far.float().mean() < 0.02, name
+        torch.testing.assert_close(ours.state_dict()[name], theirs, rtol=0, atol=1e-9, msg=name)
 
 
 def test_batches_hold_as_many_of_either_pool() -> None:
