@@ -64,39 +64,42 @@ def k_center(
 def _farthest(features: Tensor, bounds: Tensor, budget: int) -> Tensor:
     seen = torch.zeros_like(bounds, dtype=torch.int64)  # how many centers a bound has been held to
     centers = bounds.new_empty(budget, features.shape[1])
-    picks = seen.new_empty(budget)
+    picks, memory = seen.new_empty(budget), bounds.new_empty(FRONT**2)
     done = 0
     while done < budget:
         front = _front(bounds)
         pool = front.positions
         x = exact(features[pool])
-        bounds[pool] = _refreshed(x, bounds[pool], seen[pool], centers[:done])
+        bounds[pool] = _refreshed(x, bounds[pool], seen[pool], centers[:done], memory)
         seen[pool] = done
         live = bounds[pool] >= front.cut
         pool, x = pool[live], x[live]
-        new, bounds[pool] = _farthest_of_front(x, bounds[pool], pool, front, budget - done)
+        squared = squared_distances(x, x, memory=memory)
+        new, bounds[pool] = _farthest_of_front(squared, bounds[pool], pool, front, budget - done)
         picks[done : done + len(new)], centers[done : done + len(new)] = pool[new], x[new]
         done += len(new)
         seen[pool] = done
     return picks
 
 
-def _refreshed(x: Tensor, bounds: Tensor, seen: Tensor, centers: Tensor) -> Tensor:
+def _refreshed(x: Tensor, bounds: Tensor, seen: Tensor, centers: Tensor, memory: Tensor) -> Tensor:
     """(F,) bounds held to all centers, those that miss equally many together."""
     order, norms, size = seen.argsort(), squared_norms(centers), min(256, block_rows(centers))
     for part, low in zip(order.split(size), seen[order[::size]].tolist(), strict=True):
         if low < len(centers):
-            nearest = squared_distances(x[part], centers[low:], norms[low:]).amin(1)
-            bounds[part] = torch.minimum(bounds[part], nearest)
+            squared = squared_distances(x[part], centers[low:], norms[low:], memory)
+            bounds[part] = torch.minimum(bounds[part], squared.amin(1))
     return bounds
 
 
 def _farthest_of_front(
-    x: Tensor, bounds: Tensor, positions: Tensor, front: Front, budget: int
+    squared: Tensor, bounds: Tensor, positions: Tensor, front: Front, budget: int
 ) -> tuple[Tensor, Tensor]:
-    """Picks (as indices of `x`) until a candidate outside may be farther; and the new bounds."""
-    parts = squared_distances(x, x), bounds.clone(), positions
-    squared, now, names = (part.cpu().numpy() for part in parts)
+    """Picks (as indices) until a candidate outside may be farther; and the new bounds.
+
+    `squared` (F, F) distances of the front's members, which may lie in memory that is used again.
+    """
+    squared, now, names = (part.cpu().numpy() for part in (squared, bounds.clone(), positions))
     new: list[int] = []
     while len(new) < min(budget, len(now)):
         best = int(now.argmax())

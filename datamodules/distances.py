@@ -40,17 +40,26 @@ def block_rows(centers: Tensor) -> int:
     return max(32, min(most, cells // max(len(centers), 1)))
 
 
-def squared_distances(x: Tensor, y: Tensor, norms: Tensor | None = None) -> Tensor:
-    """(A, B) squared distances of exact rows; `norms` are the squared ones of `y` if known."""
-    norms = squared_norms(y) if norms is None else norms
-    return torch.addmm(norms, x, y.T, alpha=-2).add_(squared_norms(x)[:, None]).clamp_(min=0)
+def squared_distances(
+    x: Tensor, y: Tensor, norms: Tensor | None = None, memory: Tensor | None = None
+) -> Tensor:
+    """(A, B) squared distances of exact rows; `norms` are the squared ones of `y` if known.
+
+    They are written to `memory`, one-dimensional, where they fit: a heap that is given large
+    blocks of changing sizes again and again grows.
+    """
+    norms, cells, out = squared_norms(y) if norms is None else norms, len(x) * len(y), None
+    if memory is not None and cells <= len(memory):
+        out = memory[:cells].view(len(x), len(y))
+    products = torch.addmm(norms, x, y.T, alpha=-2, out=out)
+    return products.add_(squared_norms(x)[:, None]).clamp_(min=0)
 
 
 def squared_to_nearest(features: Tensor, centers: Tensor) -> Tensor:
     """(N,) float64 squared distances to the nearest of the exact `centers`.
 
-    All blocks are written to one buffer: a heap that is given large ones again and again grows.
-    A sample's own norm is added to its minimum, not to each distance: exact, hence the same.
+    All blocks are written to one buffer. A sample's own norm is added to its minimum, not to each
+    distance: exact, hence the same.
     """
     nearest, norms = centers.new_empty(len(features)), squared_norms(centers)
     rows = block_rows(centers)

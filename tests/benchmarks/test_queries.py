@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,8 +19,9 @@ from active.query import Query, Request
 from datamodules.coverage import k_center
 from datamodules.distances import exact, squared_to_nearest
 from datamodules.seeds import Seeds
-from tests.benchmarks.test_coverage import peak
+from tests.benchmarks.test_coverage import peak, peak_from_here
 from tests.benchmarks.test_speed import compare, make
+from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 N, D, L, B = 45_000, 128, 5_000, 5_000
@@ -56,17 +60,27 @@ def plain_greedy(features: Tensor, nearest: Tensor, budget: int) -> list[int]:
     return picks
 
 
-def trained_features(file: str) -> Tensor:
-    """(N + L, D) features of a trained classifier, saved as .npy by the caller."""
-    return torch.from_numpy(np.load(file)).float()[: N + L]
+def coreset_features() -> Tensor:
+    """(N + L, D), `coreset_features.npy` of the working folder, if it is there; else blobs."""
+    file = Path("coreset_features.npy")
+    return torch.from_numpy(np.load(file)).float()[: N + L] if file.exists() else blobs(N + L)
+
+
+def coreset_memory() -> None:
+    """Prints the peak beyond the features, in a process of its own, with threads and code there."""
+    features = coreset_features()
+    k_center(features[:3000].clone(), 100, labeled=torch.arange(100))
+    before = peak_from_here()
+    k_center(features, B, labeled=torch.arange(N, N + L))
+    print(peak() - before)
 
 
 def test_coreset_over_the_plain_loop(pytestconfig: pytest.Config) -> None:
-    """On `coreset_features.npy` in the working folder, of a trained classifier; else on blobs."""
-    file = Path("coreset_features.npy")
-    features = trained_features(str(file)) if file.exists() else blobs(N + L)
-    labeled = torch.arange(N, N + L)
-    before = peak()
+    features, labeled = coreset_features(), torch.arange(N, N + L)
+    code = "from tests.benchmarks.test_queries import coreset_memory; coreset_memory()"
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    memory = float(subprocess.check_output(command, env=environment, text=True))
     k_center(features, 1, labeled=labeled)  # warm
     started = time.perf_counter()
     first = squared_to_nearest(features, exact(features[labeled]))
@@ -74,7 +88,6 @@ def test_coreset_over_the_plain_loop(pytestconfig: pytest.Config) -> None:
     started = time.perf_counter()
     ours = k_center(features, B, labeled=labeled).tolist()
     whole = time.perf_counter() - started
-    memory = peak() - before
     gemm = gemm_seconds(features)
     first[labeled] = -torch.inf
     started = time.perf_counter()
@@ -84,7 +97,7 @@ def test_coreset_over_the_plain_loop(pytestconfig: pytest.Config) -> None:
     print(f"\n| coreset, N {N}, L {L}, B {B} | first distances {distances:.2f} s, GEMM alone "
           f"{gemm:.2f} s, {gemm / distances:.2f} of it | greedy {whole - distances:.2f} s | plain "
           f"loop {loop:.1f} s | ratio {loop / (whole - distances):.1f} | {same} same picks | "
-          f"{memory:.0f} MiB |")  # fmt: skip
+          f"{memory:.0f} MiB, features {features.nbytes / 2**20:.0f} |")  # fmt: skip
 
 
 def gemm_seconds(features: Tensor) -> float:
