@@ -99,14 +99,14 @@ def _farthest_of_front(
 
     `squared` (F, F) distances of the front's members, which may lie in memory that is used again.
     """
-    squared, now, names = (part.cpu().numpy() for part in (squared, bounds.clone(), positions))
+    matrix, now, names = (part.cpu().numpy() for part in (squared, bounds.clone(), positions))
     new: list[int] = []
     while len(new) < min(budget, len(now)):
         best = int(now.argmax())
         if not front.leads(now[best], names[best]):
             break
         new.append(best)
-        np.minimum(now, squared[best], out=now)
+        np.minimum(now, matrix[best], out=now)
         now[best] = -math.inf
     return positions.new_tensor(new), torch.from_numpy(now).to(bounds.device)
 
