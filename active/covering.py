@@ -25,11 +25,13 @@ class Field(NamedTuple):
 def arrange(unlabeled: Tensor, labeled: Tensor, indices: np.ndarray, request: Request) -> Field:
     """The field of (|U|, D) and (|L|, D) rows; `indices` are those of U."""
     order = request.generator.permutation(len(indices))
-    rows = unlabeled[torch.from_numpy(order).to(unlabeled.device)]
-    features = torch.cat([rows, labeled])
+    size, rows = len(indices), torch.from_numpy(order).to(unlabeled.device)
+    features = unlabeled.new_empty(size + len(labeled), unlabeled.shape[1])
+    torch.index_select(unlabeled, 0, rows, out=features[:size])
+    features[size:] = labeled
     if features.device.type == "mps":  # coverage needs float64
         features = features.cpu()
-    positions = torch.arange(len(rows), len(features), device=features.device)
+    positions = torch.arange(size, len(features), device=features.device)
     return Field(features, positions, indices[order])
 
 

@@ -120,13 +120,15 @@ class Query(pl.Callback):
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         indices = gather_rows(pl_module, torch.cat(self._indices))
-        order = indices.argsort()
         columns = {
-            name: gather_rows(pl_module, torch.cat([part[name] for part in self._kept]))[order]
+            name: gather_rows(pl_module, torch.cat([part[name] for part in self._kept]))
             for name in self._kept[0]
         }
         self._indices, self._kept = [], []
-        self._passes.append((indices[order], columns))
+        if not bool((indices.diff() > 0).all()):  # on one device they come in order
+            order = indices.argsort()
+            indices, columns = indices[order], {n: c[order] for n, c in columns.items()}
+        self._passes.append((indices, columns))
 
     def gathered(self, pools: Pools, labels: np.ndarray | None) -> Gathered:
         """What the passes left, cut into the pools; `labels` are asked for V's alone."""
