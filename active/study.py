@@ -19,6 +19,7 @@ from pretext.request import Stage
 from pretext.timing import duration
 
 log = logging.getLogger("initial_pools")
+SOLVED = 0.0, 0.0  # seconds an image, of a learner without steps
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,15 @@ def outline(jobs: list[Job]) -> None:
         train_s, forward_s = speeds[key]
         seconds += passes.train * train_s + (passes.evaluate + passes.query) * forward_s
         total += passes
-    devices = classifier_devices(jobs[0])
     print(f"image passes to be done: {total}")
-    print(
-        f"about {duration(seconds)} one after another on this {devices.kind} "
-        f"({hardware(devices.kind)}), from a few batches measured now, without pretext models"
-    )
+    if any(speed == SOLVED for speed in speeds.values()):
+        print("runs whose classifier is solved on features take seconds each and are not estimated")
+    if seconds > 0:
+        devices = classifier_devices(jobs[0])
+        print(
+            f"about {duration(seconds)} one after another on this {devices.kind} "
+            f"({hardware(devices.kind)}), from a few batches measured now, without pretext models"
+        )
 
 
 def _outline_artifacts(jobs: list[Job]) -> None:
@@ -122,9 +126,9 @@ def _outline_artifacts(jobs: list[Job]) -> None:
 
 
 def _speed(job: Job, ready: Setup) -> tuple[float, float]:
-    """Seconds an image in training and forward; a learner that is solved takes next to none."""
+    """Seconds an image in training and forward."""
     if not ready.learner.steps:
-        return 0.0, 0.0
+        return SOLVED
     classifier = ready.learner.blank(ready.images, ready.dropout)
     return measure(
         classifier, classifier_devices(job), ready.images.train.shape, ready.learner.batch_size
