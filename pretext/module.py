@@ -22,10 +22,14 @@ FLOOR = 1e-3  # of the base rate, where the cosine ends
 
 
 class Embedding(NamedTuple):
-    """Features of N images, (N, D) of unit length, and their clusters (N,) where there are any."""
+    """Features of N images, (N, D) of unit length, and their clusters (N,) where there are any.
+
+    `source` is what a model made them of, for its `columns`: no pass is made twice.
+    """
 
     features: Tensor
     clusters: Tensor | None
+    source: Tensor | None = None
 
 
 class Scored(NamedTuple):
@@ -157,7 +161,7 @@ class PretextModule(Trainable):
         if name == "held_out":
             self._add("val", self.loss(batch) * len(batch.indices), len(batch.indices))
             return
-        features, clusters = self.embed(batch.images)
+        features, clusters, _ = self.embed(batch.images)
         rows = (
             (batch.indices, features) if clusters is None else (batch.indices, features, clusters)
         )
@@ -201,10 +205,13 @@ class PretextModule(Trainable):
 
     def predict_step(self, batch: ViewBatch) -> Scored:
         """In float32, so that a sample's numbers do not depend on its batch but for rounding."""
+        predicted, columns = self._datamodule.predicted, {}
         with torch.autocast(self.device.type, enabled=False):
             embedding = self.embed(batch.images)
-            seen = self._datamodule.predicted == "train"
-            columns = self.columns(batch.images, batch.indices, embedding, seen)
+            # Clusters of the test part are measured; its scores would serve nothing.
+            if predicted != "test" or "clusters" in self.leaves:
+                seen = predicted == "train"
+                columns = self.columns(batch.images, batch.indices, embedding, seen)
         return Scored(batch.indices, columns, embedding.features)
 
     def gather_views(self, z: Tensor) -> tuple[Tensor, int]:

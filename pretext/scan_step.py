@@ -41,12 +41,13 @@ class Clusterer(PretextModule):
 
     def embed(self, images: Tensor) -> Embedding:
         pooled, logits = self.logits(images)
-        return Embedding(unit(pooled), logits.argmax(dim=1))
+        return Embedding(unit(pooled), logits.argmax(dim=1), logits)
 
     def columns(
         self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
     ) -> dict[str, Tensor]:
-        confidence, cluster = self.logits(images)[1].softmax(dim=1).max(dim=1)
+        assert embedding.source is not None
+        confidence, cluster = embedding.source.softmax(dim=1).max(dim=1)
         return {"cluster": cluster, "confidence": confidence}
 
 

@@ -99,9 +99,9 @@ class SimCLR(PretextModule):
 
     def embed(self, images: Tensor) -> Embedding:
         pooled = self.backbone(self.standardize(images))
-        return Embedding(
-            self.project(pooled) if self.features == "projection" else unit(pooled), None
-        )
+        projected = self.project(pooled)
+        features = projected if self.features == "projection" else unit(pooled)
+        return Embedding(features, None, projected)
 
     def finish(self, datamodule: PretextDataModule) -> None:
         """Fills the bank with the clean images' projections."""
@@ -115,13 +115,13 @@ class SimCLR(PretextModule):
         self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
     ) -> dict[str, Tensor]:
         fixed = self._fixed(images, indices, self.stream("views"))
-        everything = torch.cat([images[None], fixed]).flatten(0, 1)
-        projections = self.project(self.backbone(self.standardize(everything)))
-        z, *views = projections.view(len(fixed) + 1, len(images), projections.shape[1])
+        views = self.project(self.backbone(self.standardize(fixed.flatten(0, 1))))
+        z = embedding.source
+        assert z is not None
         own = torch.searchsorted(self.members, indices).clamp_max(len(self.members) - 1)
         own = torch.where((self.members[own] == indices) & seen, own, -1)
         score, alignment, density = bank_score(
-            z, torch.stack(views), self.bank, own, self.temperature
+            z, views.view(len(fixed), *z.shape), self.bank, own, self.temperature
         )
         return {"score": score, "alignment": alignment, "density": density}
 

@@ -103,14 +103,15 @@ class VAE(PretextModule):
         return (error + self.kl_weight * kl).mean()
 
     def embed(self, images: Tensor) -> Embedding:
-        return Embedding(unit(self.encode(self.standardize(images))[0]), None)
+        mean, log_variance = self.encode(self.standardize(images))
+        return Embedding(unit(mean), None, torch.stack([mean, log_variance]))
 
     def columns(
         self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
     ) -> dict[str, Tensor]:
-        clean = self.standardize(images)
-        mean, log_variance = self.encode(clean)
-        error, kl = vae_loss(clean, self.decode(mean), mean, log_variance)
+        assert embedding.source is not None
+        mean, log_variance = embedding.source
+        error, kl = vae_loss(self.standardize(images), self.decode(mean), mean, log_variance)
         loss = error + self.kl_weight * kl
         score = error if self.score == "reconstruction" else loss
         return {"score": score, "error": error, "kl": kl, "loss": loss}
