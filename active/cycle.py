@@ -194,7 +194,8 @@ class Run:
             return train(logged)
         classifier, row, found = self.shared.get(self.pools, seeds, logged, train)
         if found and self.members > 1:
-            self.training.test(classifier, data, devices, callbacks)  # for its votes
+            tester = devices.trainer(callbacks=callbacks)
+            self.training.test(classifier, data, tester)  # for its votes
         return classifier, row
 
     def _describe_pool(self) -> dict[str, Any]:

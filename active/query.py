@@ -20,6 +20,8 @@ from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.collect import gather_rows
 
+INDICES = "indices"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -82,8 +84,8 @@ class Query(pl.Callback):
     curves: ClassVar[tuple[str, ...]] = ()  # that its own model logs; the first is their axis
 
     def __init__(self) -> None:
-        self._indices: list[Tensor] = []
-        self._kept: list[dict[str, Tensor]] = []
+        self._kept: dict[str, Tensor] = {}  # room for a pass, of which `_count` rows are filled
+        self._count = 0
         self._passes: list[tuple[Tensor, dict[str, Tensor]]] = []
 
     def prepare(
@@ -103,7 +105,7 @@ class Query(pl.Callback):
         raise NotImplementedError
 
     def on_predict_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._indices, self._kept = [], []
+        self._kept, self._count = {}, 0
 
     def on_predict_batch_end(
         self,
@@ -115,16 +117,17 @@ class Query(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         assert isinstance(pl_module, Predictor)
-        self._indices.append(outputs.indices)
-        self._kept.append(self.reduce(outputs, pl_module))
+        columns = {INDICES: outputs.indices, **self.reduce(outputs, pl_module)}
+        if not self._kept:  # the first batch is the largest
+            room = len(outputs.indices) * int(trainer.num_predict_batches[dataloader_idx])
+            self._kept = {n: c.new_empty((room, *c.shape[1:])) for n, c in columns.items()}
+        filled, self._count = self._count, self._count + len(outputs.indices)
+        for name, column in columns.items():
+            self._kept[name][filled : self._count] = column
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        indices = gather_rows(pl_module, torch.cat(self._indices))
-        columns = {
-            name: gather_rows(pl_module, torch.cat([part[name] for part in self._kept]))
-            for name in self._kept[0]
-        }
-        self._indices, self._kept = [], []
+        columns = {n: gather_rows(pl_module, c[: self._count]) for n, c in self._kept.items()}
+        indices, self._kept = columns.pop(INDICES), {}
         if not bool((indices.diff() > 0).all()):  # on one device they come in order
             order = indices.argsort()
             indices, columns = indices[order], {n: c[order] for n, c in columns.items()}
@@ -140,6 +143,8 @@ class Query(pl.Callback):
             columns = {name: torch.stack([c[name] for _, c in passes]) for name in columns}
 
         def of(pool: np.ndarray) -> dict[str, Tensor]:
+            if len(pool) == len(seen):
+                return columns
             rows = torch.searchsorted(seen, torch.from_numpy(pool).to(seen.device))
             return {n: c.index_select(int(self.wants_committee), rows) for n, c in columns.items()}
 

@@ -128,28 +128,24 @@ class Training:
         started = time.perf_counter()
         trainer.fit(classifier, datamodule=datamodule)
         seconds = time.perf_counter() - started
-        last = self.test(classifier, datamodule, devices, callbacks)
+        loss = float(trainer.callback_metrics["train/loss"])
+        last = self.test(classifier, datamodule, trainer)
         metrics = last
         if best.epoch is not None and best.epoch != max_epochs - 1:
             best.restore(classifier)
-            metrics = self.test(classifier, datamodule, devices, callbacks)
+            metrics = self.test(classifier, datamodule, trainer)
         return {
             **metrics,
             "test/acc_last": last["test/acc"],
             "val/acc": best.accuracy if validated else None,
             "epoch_best": best.epoch if validated else max_epochs - 1,
-            "train/loss": float(trainer.callback_metrics["train/loss"]),
+            "train/loss": loss,
             "time/train_s": seconds,
         }
 
     def test(
-        self,
-        classifier: Predictor,
-        datamodule: PoolDataModule,
-        devices: Devices,
-        callbacks: list[pl.Callback],
+        self, classifier: Predictor, datamodule: PoolDataModule, trainer: pl.Trainer
     ) -> dict[str, Any]:
         """The numbers of the test part."""
-        trainer = devices.trainer(callbacks=list(callbacks))
         trainer.test(classifier, datamodule=datamodule, verbose=False)
         return dict(classifier.test_metrics)
