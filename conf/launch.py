@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -33,7 +34,11 @@ class Program:
 
 
 def launch(program: Program) -> None:
-    """Runs the program on `sys.argv`: exit status 2 for a user's mistake, 1 for failed jobs."""
+    """Runs the program on `sys.argv`: exit status 2 for a user's mistake, 1 for failed jobs.
+
+    SIGTERM stops it as Ctrl-C does; Lightning alone would note it and go on after its stage.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # PyTorch then asks Linux for large pages: arrays of features are filled with fewer faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:

@@ -21,11 +21,11 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.test_kill", "active.job"])
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(how: int = signal.SIGKILL) -> None:
+    os.kill(os.getpid(), how)
 
 
-def kill_after(function: Callable, count: int, before: bool) -> Callable:
+def kill_after(function: Callable, count: int, before: bool, how: int = signal.SIGKILL) -> Callable:
     """`function`, whose `count`-th call is the process's last."""
     calls = 0
 
@@ -33,10 +33,10 @@ def kill_after(function: Callable, count: int, before: bool) -> Callable:
         nonlocal calls
         calls += 1
         if calls == count and before:
-            die()
+            die(how)
         result = function(*arguments, **named)
         if calls == count:
-            die()
+            die(how)
         return result
 
     return wrapped
@@ -54,8 +54,9 @@ def run(folder: str, place: str | None = None, count: int = 0, before: bool = Tr
     elif place == "validation":
         step = kill_after(Classifier.validation_step, count, before)
         Classifier.validation_step = lambda self, batch: step(self, batch)
-    elif place == "query":
-        step = kill_after(Classifier.predict_step, count, before)
+    elif place in ("query", "SIGTERM in a query"):
+        how = signal.SIGTERM if place != "query" else signal.SIGKILL
+        step = kill_after(Classifier.predict_step, count, before, how)
         Classifier.predict_step = lambda self, batch: step(self, batch)
     elif place == "rename":
         files.os.replace = kill_after(os.replace, count, before)
@@ -70,7 +71,7 @@ def run(folder: str, place: str | None = None, count: int = 0, before: bool = Tr
             append(self, row)
 
         files.RunFolder.append = half
-    assert run_cli("active", *COMMAND).status == 0
+    raise SystemExit(run_cli("active", *COMMAND).status)
 
 
 def start(*arguments: object) -> multiprocessing.process.BaseProcess:
@@ -127,6 +128,13 @@ def test_killed_and_started_again(
     reference: Path, tmp_path: Path, place: str, count: int, before: bool
 ) -> None:
     assert finish(start(str(tmp_path), place, count, before)) == -signal.SIGKILL
+    assert finish(start(str(tmp_path))) == 0
+    check(tmp_path, reference)
+
+
+def test_sigterm_stops_at_once_as_an_interrupt_does(reference: Path, tmp_path: Path) -> None:
+    assert finish(start(str(tmp_path), "SIGTERM in a query", 1)) == 130
+    assert len(rows_of(only_run(tmp_path))) == 1, "it went on"
     assert finish(start(str(tmp_path))) == 0
     check(tmp_path, reference)
 
