@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -107,8 +108,14 @@ def model_type(node: dict[str, Any]) -> type[PretextModule]:
     return getattr(import_module(module), name)
 
 
+_GOOD: set[str] = set()  # models that were checked: a grid's runs ask for the same few
+
+
 def check_model(node: dict[str, Any], inputs: dict[str, Any]) -> None:
     """Builds a model and its parents without weights: a bad setting is a UserError."""
+    asked = json.dumps([node, inputs], sort_keys=True, default=str)
+    if asked in _GOOD:
+        return
     with torch.device("meta"):
         build({k: v for k, v in node.items() if k != "parent"}, inputs=inputs, seed=0)
     if node.get("parent"):
@@ -119,6 +126,7 @@ def check_model(node: dict[str, Any], inputs: dict[str, Any]) -> None:
                 f"model {model_name(node)} is built on {kind.builds_on}, "
                 f"not on {model_name(node['parent'])}"
             )
+    _GOOD.add(asked)
 
 
 def stage_of(node: dict[str, Any], context: Context) -> Stage:
