@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from active.learner import Learner
@@ -19,10 +21,11 @@ from pretext.request import model_type
 
 @dataclass(frozen=True)
 class Arm:
-    """An init, and the config of the model whose artifact it reads; None where it reads none."""
+    """An init with its config, and that of the model whose artifact it reads, None for none."""
 
     init: Init
     model: dict[str, Any] | None
+    node: dict[str, Any]
 
     def check(self) -> None:
         """Raises UserError where the model does not leave what the init reads."""
@@ -40,6 +43,8 @@ class Arm:
     ) -> Candidates:
         """What the init may look at: labels only if it says that it needs them."""
         normalize = Normalizer(inputs["mean"], inputs["std"])
+        made_of = artifact and artifact.path
+        name = [self.node, inputs, images.fingerprint, made_of, device, Path.cwd()]
         return Candidates(
             indices=pools.unlabeled,
             num_classes=len(images.classes or ()),
@@ -50,6 +55,7 @@ class Arm:
             ids=images.train.ids,
             device="cpu" if device == "mps" else device,  # coverage needs float64
             pixels=lambda rows: normalize(images.train.take(rows)).numpy(),
+            name=json.dumps(name, default=str),
         )
 
 
@@ -57,9 +63,9 @@ def build_arm(node: dict[str, Any]) -> Arm:
     """The arm of an init's config, with the init that it is built on, if any."""
     own = {key: value for key, value in node.items() if key not in ("model", "of")}
     if "of" not in node:
-        return Arm(build(own), node.get("model"))
+        return Arm(build(own), node.get("model"), node)
     other = build_arm(node["of"])
-    return Arm(build(own, of=other.init), other.model)
+    return Arm(build(own, of=other.init), other.model, node)
 
 
 def build_query(node: dict[str, Any]) -> tuple[Query, dict[str, Any] | None]:

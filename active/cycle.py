@@ -25,7 +25,7 @@ from active.query import Query, Request, Selection, check_finite, check_selectio
 from active.training import Training
 from datamodules.datamodule import PoolDataModule
 from datamodules.images import Images
-from datamodules.initial import Candidates, Init, RandomInit
+from datamodules.initial import Candidates, Init, RandomInit, choose
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.devices import Devices
@@ -250,7 +250,7 @@ class Run:
 
 def choose_initial(candidates: Candidates, init: Init, budget: int, seeds: Seeds) -> Selection:
     """The initial pool: exactly `budget` distinct samples outside V, with their scores if any."""
-    indices = init(candidates, budget, seeds.stream("init"))
+    indices = choose(init, candidates, budget, seeds.stream("init"))
     scores = np.full(len(indices), np.nan)
     if candidates.scores is not None:
         scores = candidates.scores[indices].astype(np.float64)

@@ -7,7 +7,8 @@ exactly `budget` distinct indices of them, in order of preference.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -33,6 +34,32 @@ class Candidates:
     ids: Sequence[str] = ()  # (N,) names on disk
     pixels: Callable[[np.ndarray], np.ndarray] | None = None  # indices -> (n, C, H, W) standardized
     device: str = "cpu"  # where selections by features are computed
+    name: str = ""  # tells these arrays, and the init that is to be asked, from all others
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question to an init; equal ones have the same answer."""
+
+    name: str
+    indices: bytes
+    budget: int
+    seed: int
+    candidates: Candidates = field(compare=False)
+    init: Init = field(compare=False)
+
+
+@lru_cache(maxsize=16)
+def _answer(asked: _Asked) -> np.ndarray:
+    return asked.init(asked.candidates, asked.budget, asked.seed)
+
+
+def choose(init: Init, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+    """What the init chooses; for named candidates once in a process, whose runs share pools."""
+    if not candidates.name:
+        return init(candidates, budget, seed)
+    where = candidates.indices.tobytes()
+    return _answer(_Asked(candidates.name, where, budget, seed, candidates, init)).copy()
 
 
 class Init(Protocol):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from datamodules.errors import UserError
-from datamodules.initial import BalancedInit, Candidates, RandomInit, equal_shares, rank_within
+from datamodules.initial import (
+    BalancedInit,
+    Candidates,
+    RandomInit,
+    choose,
+    equal_shares,
+    rank_within,
+)
 from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
 from datamodules.seeds import Seeds
 
@@ -124,3 +131,22 @@ def test_a_smaller_random_pool_lies_in_a_larger() -> None:
     candidates = Candidates(np.arange(500), 0)
     small, large = (RandomInit()(candidates, budget, seed=1) for budget in (10, 40))
     assert np.array_equal(small, large[:10])
+
+
+def test_runs_of_one_process_ask_an_init_once() -> None:
+    asked = []
+
+    def init(candidates: Candidates, budget: int, seed: int) -> np.ndarray:
+        asked.append((candidates.name, budget, seed))
+        return candidates.indices[:budget]
+
+    one, two = np.arange(10), np.arange(1, 11)
+    for indices, name in [(one, "a"), (one, "a"), (two, "a"), (one, "b"), (one, ""), (one, "")]:
+        candidates = Candidates(indices, 2, name=name)
+        first = choose(init, candidates, 3, 5)  # type: ignore[arg-type]
+        assert np.array_equal(first, indices[:3])
+        first[:] = -1  # what one run does with its pool is nothing to the next
+    assert len(asked) == 5
+    assert len(choose(init, Candidates(one, 2, name="a"), 4, 5)) == 4  # type: ignore[arg-type]
+    choose(init, Candidates(one, 2, name="a"), 3, 6)  # type: ignore[arg-type]
+    assert len(asked) == 7
