@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +32,17 @@ def write_table(file: Path, table: pa.Table) -> None:
 def sha256(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_once(file: Path) -> str:
+    """As `sha256`; a file that has not changed since is not read again by this process."""
+    now = file.stat()
+    return _sha256(file.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256(file: Path, *_: int) -> str:
+    return sha256(file)
 
 
 def sync(file: Path) -> None:

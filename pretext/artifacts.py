@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datamodules.files import sha256, sync, write_atomic, write_table
+from datamodules.files import sha256, sha256_once, sync, write_atomic, write_table
 
 CHECKPOINT, SAMPLES, RECORD = "model.ckpt", "samples.parquet", "record.json"
 FEATURES = {"train": "features.npy", "test": "features_test.npy"}
@@ -69,7 +69,7 @@ class Artifact:
             file = self.path / name
             if not file.is_file():
                 raise DamagedArtifact(f"{file} is missing")
-            if sha256(file) != digest:
+            if sha256_once(file) != digest:
                 raise DamagedArtifact(f"{file} is damaged (its checksum differs)")
 
     @cached_property
