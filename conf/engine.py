@@ -28,19 +28,24 @@ RAY, SUBMITIT = "hydra_plugins.hydra_ray_launcher", "hydra_plugins.hydra_submiti
 
 @dataclass(frozen=True)
 class Launcher:
-    """The package that it needs, and which of our words it takes."""
+    """The package that it needs, which of our words it takes, and how many tasks it is given.
+
+    Hydra composes a config for each task before the first starts, so there are no more than can
+    run at a time, and each does one job after another; on Slurm, where its time is limited, one.
+    """
 
     package: str
     words: tuple[str, ...]
+    tasks: int | None  # None: a task for each job
 
 
 LAUNCHERS = {
-    "basic": Launcher("hydra", ()),
-    "local": Launcher(RAY, ("processes", "gpus", "attempts")),
-    "cluster": Launcher(RAY, ("gpus", "attempts")),
-    "slurm": Launcher(SUBMITIT, ("processes", "gpus", "attempts")),
+    "basic": Launcher("hydra", (), 1),
+    "local": Launcher(RAY, ("processes", "gpus", "attempts"), os.cpu_count() or 1),
+    "cluster": Launcher(RAY, ("gpus", "attempts"), 1024),
+    "slurm": Launcher(SUBMITIT, ("processes", "gpus", "attempts"), None),
 }
-JOBS = "jobs.json"
+JOBS, LAUNCHER = "jobs.json", "hydra/launcher"
 LEAST = {"processes": 1, "gpus": 0, "attempts": 1}
 
 
@@ -50,7 +55,8 @@ class Grid:
 
     Each task takes the next job, because Ray starts tasks in any order, and a grid goes seed by
     seed. It always returns, so that no launcher sees a failure and the other jobs go on:
-    `<place>.done` says that a job has ended, and holds what went wrong.
+    `<place>.done` says that a job has ended, and holds what went wrong. A task whose process died
+    is started again and goes on with the job that it had.
     """
 
     program: str
@@ -60,26 +66,27 @@ class Grid:
 
     def __call__(self, config: DictConfig) -> None:
         jobs = json.loads((self.folder / JOBS).read_text())
-        place = self._take(config.task, len(jobs))
-        done, began = self.folder / f"{place}.done", self.folder / f"{place}.began"
-        with open(began, "a") as attempts:
-            attempts.write(".")
-        if began.stat().st_size > config.attempts:
-            done.write_text(f"its process died {config.attempts} times")
-            return
-        done.write_text(self._run(jobs[place], f"{place + 1}/{len(jobs)}"))
+        for place in self._mine(config.task, len(jobs)):
+            done, began = self.folder / f"{place}.done", self.folder / f"{place}.began"
+            with open(began, "a") as attempts:
+                attempts.write(".")
+            if began.stat().st_size > config.attempts:
+                done.write_text(f"its process died {config.attempts} times")
+            else:
+                done.write_text(self._run(jobs[place], f"{place + 1}/{len(jobs)}"))
+            if config.one:
+                return
 
-    def _take(self, task: int, count: int) -> int:
-        """The first job that no task has taken; for a task that died, the same again."""
+    def _mine(self, task: int, count: int) -> Iterator[int]:
+        """The jobs that no other task has taken and none has done, one after another."""
         mine = self.folder / f"task{task}"
         mine.write_text(str(task))
         for place in range(count):
             taken = self.folder / f"{place}.taken"
             with contextlib.suppress(FileExistsError):
                 os.link(mine, taken)  # with what it holds, at once
-            if taken.read_text() == str(task):
-                return place
-        raise AssertionError("more tasks than jobs")
+            if taken.read_text() == str(task) and not (self.folder / f"{place}.done").exists():
+                yield place
 
     def _run(self, overrides: list[str], place: str) -> str:
         """What went wrong, if anything."""
@@ -172,8 +179,11 @@ def run_grid(
 def _start(grid: Grid, count: int, engine: list[str]) -> None:
     import hydra
 
-    words = [f"task=range({count})", f"folder='{grid.folder}'", *engine, "--multirun"]
-    before, sys.argv = sys.argv, [sys.argv[0], *words]  # all that Hydra reads
+    given = _given(engine)
+    most = LAUNCHERS[given.get(LAUNCHER, "basic")].tasks
+    tasks = count if most is None else min(count, int(given.get("processes", most)))
+    words = [f"task=range({tasks})", f"one={most is None}", f"folder='{grid.folder}'", *engine]
+    before, sys.argv = sys.argv, [sys.argv[0], *words, "--multirun"]  # all that Hydra reads
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a bug shows its real traceback
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # two runs may well say the same
     os.environ.setdefault("RAY_COLOR_PREFIX", str(int(sys.stdout.isatty())))
@@ -185,10 +195,14 @@ def _start(grid: Grid, count: int, engine: list[str]) -> None:
         sys.argv = before
 
 
+def _given(engine: list[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (word.partition("=") for word in engine)}
+
+
 def check_engine(engine: list[str]) -> None:
     """Raises UserError where the launcher is unknown, not installed or wrongly set."""
-    given = {key: value for key, _, value in (word.partition("=") for word in engine)}
-    name = given.get("hydra/launcher", "basic")
+    given = _given(engine)
+    name = given.get(LAUNCHER, "basic")
     if name not in LAUNCHERS:
         raise unknown("launcher", name, LAUNCHERS)
     for key in LEAST.keys() & given.keys() - set(LAUNCHERS[name].words):

@@ -110,7 +110,7 @@ def test_a_launcher_that_is_not_installed(
 ) -> None:
     monkeypatch.setattr(engine, "RAY", "hydra_plugins.absent")
     local = engine.LAUNCHERS["local"]
-    absent = {**engine.LAUNCHERS, "local": engine.Launcher("absent.package", local.words)}
+    absent = {**engine.LAUNCHERS, "local": engine.Launcher("absent.package", local.words, 1)}
     monkeypatch.setattr(engine, "LAUNCHERS", absent)
     finished = cli(*TINY, "--seed", "0,1", "--launcher", "local")
     assert finished.status == 2
@@ -137,8 +137,8 @@ def grid_of(folder: Path, handler: str, seeds: int = 3) -> Grid:
     return Grid("active", f"tests.test_grid:{handler}", folder, notes=False)
 
 
-def task(number: int, attempts: int = 3) -> Any:
-    return SimpleNamespace(task=number, attempts=attempts)
+def task(number: int, attempts: int = 3, one: bool = True) -> Any:
+    return SimpleNamespace(task=number, attempts=attempts, one=one)
 
 
 def test_tasks_in_any_order_take_the_jobs_in_theirs(
@@ -152,12 +152,25 @@ def test_tasks_in_any_order_take_the_jobs_in_theirs(
     assert [grid.outcome(place) for place in range(3)] == ["", "", ""]
 
 
+def test_a_task_goes_on_until_no_job_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = grid_of(tmp_path, "remember", seeds=5)
+    assert next(grid._mine(9, 5)) == 0  # another task, at work
+    grid(task(0, one=False))
+    grid(task(1, one=False))  # comes too late
+    grid(task(9, one=False))  # its process died, and is started again
+    assert Path("order.txt").read_text().split() == ["1", "2", "3", "4", "0"]
+    assert [grid.outcome(place) for place in range(5)] == [""] * 5
+
+
 def test_a_task_that_died_takes_its_job_again_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     grid = grid_of(tmp_path, "remember")
-    assert [grid._take(7, 3), grid._take(5, 3), grid._take(7, 3)] == [0, 1, 0]
+    assert [next(grid._mine(number, 3)) for number in (7, 5, 7)] == [0, 1, 0]
     assert "died" in grid.outcome(0)
     grid(task(7))
     assert Path("order.txt").read_text() == "0\n"
