@@ -41,14 +41,12 @@ def draw_validation(total: int, fraction: float, seeds: Seeds) -> np.ndarray:
     size = round(fraction * total) if fraction < 1 else int(fraction)
     if size >= total:
         raise UserError(f"data.val = {fraction:g} takes all {total} train samples for validation")
-    return _drawn(total, size, seeds.stream("split"))
+    return _drawn(total, size, seeds.stream("split")).copy()
 
 
 @lru_cache(maxsize=64)  # a grid asks once for each of its runs
 def _drawn(total: int, size: int, seed: int) -> np.ndarray:
-    drawn = np.sort(random_order(seed, np.arange(total))[:size])
-    drawn.flags.writeable = False
-    return drawn
+    return np.sort(random_order(seed, np.arange(total))[:size])
 
 
 def check_budgets(total: int, validation: int, init_budget: int, budget: int, cycles: int) -> None:
