@@ -20,7 +20,7 @@ from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.collect import gather_rows
 
-INDICES = "indices"
+INDICES = "__index__"  # the column of sample indices, beside a strategy's own
 
 
 @dataclass(frozen=True)

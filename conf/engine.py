@@ -180,8 +180,8 @@ def _start(grid: Grid, count: int, engine: list[str]) -> None:
     import hydra
 
     given = _given(engine)
-    most = LAUNCHERS[given.get(LAUNCHER, "basic")].tasks
-    tasks = count if most is None else min(count, int(given.get("processes", most)))
+    most, asked = LAUNCHERS[given.get(LAUNCHER, "basic")].tasks, given.get("processes", "null")
+    tasks = count if most is None else min(count, int(asked) if asked.isdigit() else most)
     words = [f"task=range({tasks})", f"one={most is None}", f"folder='{grid.folder}'", *engine]
     before, sys.argv = sys.argv, [sys.argv[0], *words, "--multirun"]  # all that Hydra reads
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a bug shows its real traceback
