@@ -43,8 +43,9 @@ class Arm:
     ) -> Candidates:
         """What the init may look at: labels only if it says that it needs them."""
         normalize = Normalizer(inputs["mean"], inputs["std"])
-        made_of = artifact and artifact.path
-        name = [self.node, inputs, images.fingerprint, made_of, device, Path.cwd()]
+        made_of = artifact.path if artifact else None
+        # Paths, also those in the settings, are relative to the current folder.
+        name = [Path.cwd(), self.node, inputs, images.fingerprint, made_of, device]
         return Candidates(
             indices=pools.unlabeled,
             num_classes=len(images.classes or ()),

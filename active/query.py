@@ -120,11 +120,13 @@ class Query(pl.Callback):
         columns = {INDICES: outputs.indices, **self.reduce(outputs, pl_module)}
         if not self._kept:  # the first batch is the largest
             room = len(outputs.indices) * int(trainer.num_predict_batches[dataloader_idx])
-            self._kept = {n: c.new_empty((room, *c.shape[1:])) for n, c in columns.items()}
+            with torch.inference_mode(False):  # `select` may do as it likes with them
+                self._kept = {n: c.new_empty((room, *c.shape[1:])) for n, c in columns.items()}
         filled, self._count = self._count, self._count + len(outputs.indices)
         for name, column in columns.items():
             self._kept[name][filled : self._count] = column
 
+    @torch.inference_mode(False)
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         columns = {n: gather_rows(pl_module, c[: self._count]) for n, c in self._kept.items()}
         indices, self._kept = columns.pop(INDICES), {}

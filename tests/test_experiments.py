@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from conf.grid import read_experiment, split
 from conf.jobs import Job
 from datamodules.images import Images, Part
 from datamodules.sources import long_tail_sizes
+from tests.conftest import Finished
 
 # Train and test part, shape and classes of the real data: what counts of passes depend on.
 SIZES = {
@@ -162,6 +164,13 @@ def test_the_whole_of_an_experiment_is_outlined(
     assert sorted(trained) == ["kmeans", "scan", "scan_step", "simclr", "vae"]
     left = 15 * sum(p.train for p in plans) - sum(p.train for p in [*plans, *plans[:2]])
     assert f"image passes to be done: {left:,} training" in out
+
+
+def test_solved_learners_are_not_estimated(cli: Callable[..., Finished], tmp_path: Path) -> None:
+    asked = cli("--learner", "linear", "--seed", "0,1", "-m", "--dry-run")
+    assert "solved on features take seconds each and are not estimated" in asked.out
+    assert "one after another" not in asked.out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("flags", [["--query", "margin"], ["--init", "scan"]])

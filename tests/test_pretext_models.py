@@ -23,7 +23,7 @@ from pretext.artifacts import Artifact
 from pretext.deepcluster import DeepCluster
 from pretext.devices import Devices
 from pretext.inpainting import Inpainting
-from pretext.making import data_of, load, score_all
+from pretext.making import data_of, load, predict, score_all
 from pretext.module import PretextModule
 from pretext.request import Context, model_type
 from pretext.rotation import Rotation
@@ -342,17 +342,25 @@ def test_members_of_the_bank_do_not_look_hard(banked: Artifact) -> None:
     np.testing.assert_allclose(kept[~member], score[~member], atol=1e-4)
 
 
-def test_a_test_image_is_in_no_bank(banked: Artifact) -> None:
-    """Its index is that of a train image, which may be in the bank."""
+def test_a_new_image_is_in_no_bank(banked: Artifact) -> None:
+    """Its index is that of a train image, which may be in the bank; here it is one."""
     module, context = module_of(banked), context_of(banked)
     assert isinstance(module, SimCLR)
-    assert context.images.test is not None
+    table = predict(module, data_of(module, context), context.devices, "new")
     with torch.no_grad():
-        pixels = context.images.test.take(np.arange(TEST)).float() / 255
-        columns = module.columns(pixels, torch.arange(TEST), module.embed(pixels), False)
+        pixels = context.images.train.take(np.arange(TRAIN)).float() / 255
         z = module.project(module.backbone(module.standardize(pixels)))
     density = (z @ module.bank.T / module.temperature).logsumexp(dim=1)
-    np.testing.assert_allclose(columns["density"], density, atol=1e-3)
+    np.testing.assert_allclose(table.columns["density"], density, atol=1e-3)
+    assert (table.columns["density"] - numbers(banked)["density"])[module.members].min() > 0
+
+
+def test_of_the_test_part_only_clusters_are_kept(banked: Artifact) -> None:
+    module, context = module_of(banked), context_of(banked)
+    tables = score_all(module, data_of(module, context), context.devices)
+    assert set(tables["train"].columns) == {"score", "alignment", "density"}
+    assert not tables["test"].columns
+    assert len(tables["test"].features) == TEST
 
 
 # --- the others --------------------------------------------------------------------------------

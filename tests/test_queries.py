@@ -115,6 +115,8 @@ def ask(
             trainer = devices.trainer(callbacks=[query])
             trainer.predict(member, datamodule=datamodule, return_predictions=False)
     gathered = query.gathered(pools, labels)
+    columns = [*gathered.unlabeled.values(), *gathered.labeled.values()]
+    assert not any(column.is_inference() for column in columns), "a strategy may work in place"
     check_finite(gathered, images.train.ids)
     return devices.decide(lambda: query.select(gathered, request)), pools
 
