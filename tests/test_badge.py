@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 
-from active.badge import Gradients, badge, draw, residuals
+from active import badge as badge_module
+from active.badge import Gradients, accept, badge, draw, residuals, squared_distances
 
 NUM, CLASSES, DIMS = 60, 4, 6
 
@@ -33,20 +36,18 @@ def slow_distances(points: np.ndarray) -> np.ndarray:
     return np.array([[((a - b) ** 2).sum() for b in points] for a in points])
 
 
-def slow_badge(points: np.ndarray, uniforms: np.ndarray) -> list[int]:
-    """Plain k-means++ seeding from the largest norm, one uniform a draw."""
-    far = slow_distances(points)
-    picks = [int(np.linalg.norm(points, axis=1).argmax())]
-    for uniform in uniforms[1:]:
-        weights = [0 if i in picks else min(far[i, j] for j in picks) for i in range(len(points))]
-        weights = weights if sum(weights) else [i not in picks for i in range(len(points))]
-        wanted, total = uniform * sum(weights), 0.0
-        for i, weight in enumerate(weights):
-            total += weight
-            if total > wanted:
-                picks.append(i)
-                break
-    return picks
+def sequences(far: np.ndarray, budget: int) -> dict[tuple[int, ...], float]:
+    """The probability of every order of choice that k-means++ can make from the largest norm."""
+    found = {(0,): 1.0}  # the caller puts the largest first
+    for _ in range(budget - 1):
+        longer = {}
+        for picks, probability in found.items():
+            weights = far[:, list(picks)].min(axis=1)
+            weights[list(picks)] = 0
+            for i in np.flatnonzero(weights):
+                longer[(*picks, int(i))] = probability * weights[i] / weights.sum()
+        found = longer
+    return found
 
 
 def check(picks: Tensor, budget: int, num: int) -> None:
@@ -60,18 +61,48 @@ def check(picks: Tensor, budget: int, num: int) -> None:
 def test_distances_and_norms_are_those_of_the_explicit_gradients(seed: int) -> None:
     points, gradients = explicit(*sample(seed)), Gradients(*sample(seed))
     assert np.allclose(gradients.norms, (points**2).sum(axis=1), rtol=1e-9, atol=0)
-    ours = [gradients.squared_distances(torch.tensor([i])).clone() for i in range(NUM)]
-    assert np.allclose(torch.stack(ours), slow_distances(points), rtol=1e-9, atol=1e-12)
-    assert not torch.stack(ours).diagonal().any()
+    every, far = gradients.at(slice(None)), slow_distances(points)
+    assert np.allclose(squared_distances(every, every), far, rtol=1e-9, atol=1e-12)
+    assert not squared_distances(every, every).diagonal().any()
+    some = torch.tensor([3, 50, 7])
+    nearest = far[:, some].min(axis=1)
+    assert np.allclose(gradients.squared_to_nearest(some), nearest, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("proposals", [1, 2, 3, 256])
+def test_orders_of_choice_are_as_probable_as_in_the_plain_loop(
+    proposals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one proposal at a time it is the plain loop: a pass over all samples for each choice."""
+    monkeypatch.setattr(badge_module, "PROPOSALS", proposals)
+    points = explicit(*sample(6, num=6))
+    order = np.argsort(-(points**2).sum(axis=1))
+    logits, features = (t[order] for t in sample(6, num=6))
+    truth = sequences(slow_distances(points[order]), 4)
+    generator, runs = np.random.default_rng(proposals), 2000
+    seen = Counter(tuple(badge(logits, features, 4, generator).tolist()) for _ in range(runs))
+    assert set(seen) <= set(truth)
+    likely = {picks: p for picks, p in truth.items() if runs * p >= 5}
+    counts = [*(seen[picks] for picks in likely), runs - sum(seen[picks] for picks in likely)]
+    shares = np.array([*likely.values(), 1 - sum(likely.values())])
+    assert stats.chisquare(counts, shares * runs).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("budget", [1, 2, 20, NUM])
-def test_picks_are_those_of_the_plain_loop(seed: int, budget: int) -> None:
-    points, uniforms = explicit(*sample(seed)), np.random.default_rng(seed).random(budget)
-    picks = badge(*sample(seed), budget, np.random.default_rng(seed))
-    check(picks, budget, NUM)
-    assert picks.tolist() == slow_badge(points, uniforms)
+def test_as_many_as_asked_for(budget: int) -> None:
+    check(badge(*sample(0), budget, np.random.default_rng(0)), budget, NUM)
+
+
+def test_hundreds_are_chosen_in_a_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, plain = [], Gradients.squared_to_nearest
+
+    def counted(self: Gradients, positions: Tensor) -> Tensor:
+        passes.append(len(positions))
+        return plain(self, positions)
+
+    monkeypatch.setattr(Gradients, "squared_to_nearest", counted)
+    check(badge(*sample(0, num=3000), 300, np.random.default_rng(0)), 300, 3000)
+    assert len(passes) <= 10
 
 
 def test_the_first_is_the_largest_gradient_and_the_generator_decides_the_rest() -> None:
@@ -118,9 +149,12 @@ def one_class() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("make", [uniform_logits, one_class])
 def test_constant_predictions_are_told_apart_by_their_features(make) -> None:  # type: ignore[no-untyped-def]
-    uniforms = np.random.default_rng(0).random(20)
-    picks = badge(*make(), 20, np.random.default_rng(0)).tolist()
-    assert picks == slow_badge(explicit_others(*make()), uniforms)
+    points, gradients = explicit_others(*make()), Gradients(*make())
+    every, far = gradients.at(slice(None)), slow_distances(points)
+    assert np.allclose(squared_distances(every, every), far, rtol=1e-9, atol=0)
+    picks = badge(*make(), 20, np.random.default_rng(0))
+    check(picks, 20, NUM)
+    assert int(picks[0]) == int(np.linalg.norm(points, axis=1).argmax())
 
 
 def explicit_others(logits: Tensor, features: Tensor) -> np.ndarray:
@@ -174,9 +208,18 @@ def test_a_saturated_pool_still_ranks() -> None:
 
 
 def test_draw_never_takes_zero_weight() -> None:
-    weights = torch.tensor([0, 5e-324, 0, 0], dtype=torch.float64)
-    for uniform in (0.0, 0.5, 1 - 2**-53):
-        assert draw(weights, torch.tensor([uniform], dtype=torch.float64)).tolist() == [1]
+    weights = np.array([0, 5e-324, 0, 0, 1.5e-323, 0])
+    counts = np.bincount(draw(weights, 4000, np.random.default_rng(0)), minlength=6)
+    assert not counts[[0, 2, 3, 5]].any()
+    assert stats.chisquare(counts[[1, 4]], [1000, 3000]).pvalue > 1e-3
+
+
+def test_a_proposal_is_accepted_by_the_share_of_its_distance_that_is_left() -> None:
+    weights, between = np.array([4.0, 2.0, 2.0]), np.array([[0, 1, 9], [1, 0, 9], [9, 9, 0.0]])
+    runs = [accept(weights, between, 3, np.random.default_rng(seed)) for seed in range(2000)]
+    assert all(run[0] == 0 and run[-1] == 2 for run in runs)
+    assert stats.binomtest(sum(1 in run for run in runs), 2000, 0.5).pvalue > 1e-3
+    assert accept(weights, between, 1, np.random.default_rng(0)) == [0]
 
 
 @pytest.mark.parametrize("budget", [0, NUM + 1])

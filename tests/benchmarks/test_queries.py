@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from active.badge import Gradients, badge
 from active.queries.dbal import DBAL
 from active.queries.margin import Margin
 from active.query import Query, Request
@@ -125,3 +126,33 @@ def test_coreset_of_a_million() -> None:
     k_center(features, 10_000, start=0)
     seconds = time.perf_counter() - started
     print(f"\n| coreset, N 1,000,000, B 10,000 | {seconds:.1f} s | {peak() - before:.0f} MiB |")
+
+
+def plain_badge(logits: Tensor, features: Tensor, budget: int) -> Tensor:
+    """k-means++ as a loop over the choices, a matrix-vector product each, in our arithmetic."""
+    gradients = Gradients(logits, features)
+    points, norms = gradients.at(slice(None)), gradients.norms
+    picks, nearest = [norms.argmax()], torch.full_like(norms, torch.inf)
+    uniforms = torch.rand(budget, 1, dtype=torch.float64)
+    for uniform in uniforms[1:]:
+        best = picks[-1]
+        products = (points.h @ points.h[best]).mul_(points.a @ points.a[best])
+        torch.minimum(nearest, (norms + norms[best]).sub_(products, alpha=2).clamp_(0), out=nearest)
+        nearest[best] = 0
+        sums = nearest.cumsum(0)
+        picks.append(torch.searchsorted(sums, uniform * sums[-1], right=True)[0])
+    return torch.stack(picks)
+
+
+def test_badge_over_the_plain_loop() -> None:
+    features = coreset_features()[:N]
+    logits = 8 * features @ torch.randn(D, 10, generator=torch.Generator().manual_seed(0))
+    for budget in (10, 100, 1000):
+        started = time.perf_counter()
+        badge(logits, features, budget, np.random.default_rng(0))
+        ours = time.perf_counter() - started
+        started = time.perf_counter()
+        plain_badge(logits, features, budget)
+        plain = time.perf_counter() - started
+        print(f"\n| badge, N {N}, D {D}, B {budget} | {ours:.2f} s | plain loop {plain:.2f} s | "
+              f"ratio {plain / ours:.1f} |")  # fmt: skip
