@@ -95,7 +95,8 @@ def test_names_are_text(study: tuple[Path, Page]) -> None:
     assert ODD in page.text
     assert "out of <memory>" in page.text
     assert ("memory", {}) not in page.tags
-    assert sum(tag == "script" for tag, _ in page.tags) == 1 + 1  # of the chart, and the page's own
+    scripts = sum(tag == "script" for tag, _ in page.tags)
+    assert scripts == 2 + 1  # of the charts, and the page's own
 
 
 def test_every_figure_and_table_is_a_file_too(study: tuple[Path, Page]) -> None:
@@ -106,14 +107,15 @@ def test_every_figure_and_table_is_a_file_too(study: tuple[Path, Page]) -> None:
     for name in tables:
         assert all((out / "tables" / f"{name}.{kind}").is_file() for kind in ("csv", "md", "tex"))
     figures = {f.stem for f in (out / "figures").iterdir()}
-    assert {"curves-b-i-resnet18", "classes-b-i", "overlap-b-i", "penalties_arm"} <= figures
+    assert {"curves-b-i-resnet18", "queries-b-i-resnet18"} <= figures
+    assert {"classes-b-i", "overlap-b-i", "penalties_arm"} <= figures
     for name in figures:
         svg = (out / "figures" / f"{name}.svg").read_text()
         assert svg.count("<svg") == 1
         image = Image.open(out / "figures" / f"{name}.png").convert("L")
         assert image.getextrema()[0] < 100 < 250 < image.getextrema()[1]
     shown = [a for t, a in page.tags if t == "svg" and a.get("aria-label")]
-    assert len(shown) == len(figures) - 1  # the curves are drawn by the page itself
+    assert len(shown) == len(figures) - 2  # the curves are drawn by the page itself
 
 
 def test_csv_holds_the_numbers(study: tuple[Path, Page]) -> None:

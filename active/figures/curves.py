@@ -17,29 +17,32 @@ COLUMNS = 4  # panels beside each other, as in the paper's Figures 2 to 5
 LABELS = {"labeled": "labeled images", "counted": "labeled and validation images"}
 
 
-def learning_curves(table: pd.DataFrame, x: str, metric: str) -> Figure:
-    """One panel a query, one line a pool: mean and 95 % t interval over seeds.
+def learning_curves(
+    table: pd.DataFrame, x: str, metric: str, panel: str = "query", line: str = "arm"
+) -> Figure:
+    """One panel a query, one line a pool, or the other way round: mean and 95 % t interval.
 
     Args:
         table: rows of `curve_table` of one data set and learner.
         x: `labeled` or `counted`, the column of the x axis.
         metric: how the y axis is called.
+        panel, line: the columns that name panels and lines.
     """
-    queries, arms = ordered(table["query"]), ordered(table["arm"])
-    rows, columns = shape(len(queries), COLUMNS)
+    titles, names = ordered(table[panel]), ordered(table[line])
+    rows, columns = shape(len(titles), COLUMNS)
     figure, axes = panels(rows, columns, (3.2, 2.7), sharex=True, sharey=True)
-    looks = styles(arms)
-    for axis, query in zip(axes.flat, queries, strict=False):
-        part = table[table["query"] == query]
-        for arm in arms:
-            _line(axis, part[part["arm"] == arm].sort_values(x), x, looks[arm])
-        axis.set_title(short(query, TITLE))
+    looks = styles(names)
+    for axis, title in zip(axes.flat, titles, strict=False):
+        part = table[table[panel] == title]
+        for name in names:
+            _line(axis, part[part[line] == name].sort_values(x), x, looks[name])
+        axis.set_title(short(title, TITLE))
         quiet(axis)
-    for axis in axes.flat[len(queries) :]:
+    for axis in axes.flat[len(titles) :]:
         axis.set_visible(False)
     figure.supxlabel(LABELS[x], fontsize=9)
     figure.supylabel(f"{metric}, %", fontsize=9)
-    legend(figure, {arm: looks[arm].line for arm in arms}, 3 * columns)
+    legend(figure, {name: looks[name].line for name in names}, 3 * columns)
     return figure
 
 

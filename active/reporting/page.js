@@ -70,8 +70,8 @@ class Chart {
     const controls = element("div", { class: "controls" }, host);
     if (spec.differs) this.choice(controls, "view", "What is shown", [["mean", `${spec.metric}, %`], ["diff", "difference to random, points"]]);
     if (spec.validated) this.choice(controls, "x", "What the x axis counts", [["labeled", "labeled"], ["counted", "labeled + validation"]]);
-    this.legend = element("div", { class: "legend", role: "group", "aria-label": "Initial pools; press to hide one" }, host);
-    for (const arm of spec.arms) this.legendItem(arm);
+    this.legend = element("div", { class: "legend", role: "group", "aria-label": `${spec.each}; press to hide one` }, host);
+    for (const look of spec.looks) this.legendItem(look);
     this.panels = element("div", { class: "panels" }, host);
     this.said = element("p", { class: "hidden", "aria-live": "polite" }, host);
     this.tip = element("div", { class: "tip", hidden: "" }, host);
@@ -91,28 +91,28 @@ class Chart {
     });
   }
 
-  legendItem(arm) {
+  legendItem(look) {
     const button = element("button", { type: "button", "aria-pressed": true }, this.legend);
     const swatch = element("svg:svg", { width: 22, height: 8, "aria-hidden": true }, button);
-    element("svg:line", { x1: 0, x2: 22, y1: 4, y2: 4, style: `stroke:${arm.color}`, "stroke-width": 2.2, "stroke-dasharray": arm.dash }, swatch);
-    element("span", {}, button, arm.name);
+    element("svg:line", { x1: 0, x2: 22, y1: 4, y2: 4, style: `stroke:${look.color}`, "stroke-width": 2.2, "stroke-dasharray": look.dash }, swatch);
+    element("span", {}, button, look.name);
     button.addEventListener("click", () => {
-      const shown = this.hidden.has(arm.name);
-      this.hidden[shown ? "delete" : "add"](arm.name);
+      const shown = this.hidden.has(look.name);
+      this.hidden[shown ? "delete" : "add"](look.name);
       button.setAttribute("aria-pressed", shown);
       this.draw();
     });
   }
 
-  lines(query) {
-    const looks = new Map(this.spec.arms.map((arm) => [arm.name, arm]));
-    return query.lines
-      .filter((line) => !this.hidden.has(line.arm) && line[this.view])
-      .map((line) => ({ ...looks.get(line.arm), x: line[this.x], ...line[this.view] }));
+  lines(panel) {
+    const looks = new Map(this.spec.looks.map((look) => [look.name, look]));
+    return panel.lines
+      .filter((line) => !this.hidden.has(line.name) && line[this.view])
+      .map((line) => ({ ...looks.get(line.name), x: line[this.x], ...line[this.view] }));
   }
 
   draw() {
-    const all = this.spec.queries.flatMap((query) => this.lines(query));
+    const all = this.spec.panels.flatMap((panel) => this.lines(panel));
     const values = all.flatMap((l) => [...l.y, ...l.low, ...l.high]).filter((v) => v !== null);
     const xs = all.flatMap((l) => l.x);
     if (this.view === "diff") values.push(0);
@@ -123,7 +123,7 @@ class Chart {
       x0: Math.min(...xs, Infinity), x1: Math.max(...xs, -Infinity), y0: low - pad, y1: high + pad,
     };
     this.panels.replaceChildren();
-    for (const query of this.spec.queries) this.panel(query);
+    for (const panel of this.spec.panels) this.panel(panel);
   }
 
   px(x) {
@@ -137,17 +137,17 @@ class Chart {
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (inside - y0) / (y1 - y0));
   }
 
-  panel(query) {
-    const lines = this.lines(query);
+  panel(panel) {
+    const lines = this.lines(panel);
     const figure = element("figure", { class: "panel" }, this.panels);
-    element("figcaption", {}, figure, query.name);
-    const label = `${this.spec.metric} of each pool, query ${query.name}; arrow keys read the values`;
+    element("figcaption", {}, figure, panel.name);
+    const label = `${this.spec.metric} for ${panel.name}; arrow keys read the values`;
     const svg = element("svg:svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0, "aria-label": label }, figure);
     this.axes(svg);
     for (const line of lines) this.line(svg, line);
     const budgets = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
     const cursor = element("svg:line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" }, svg);
-    this.listen(svg, cursor, query, lines, budgets);
+    this.listen(svg, cursor, panel, lines, budgets);
   }
 
   axes(svg) {
@@ -179,7 +179,7 @@ class Chart {
     for (const [x, y] of at) element("svg:circle", { cx: x, cy: this.py(y), r: 2, style: `fill:${line.color}` }, svg);
   }
 
-  listen(svg, cursor, query, lines, budgets) {
+  listen(svg, cursor, panel, lines, budgets) {
     let now = -1;
     const show = (i) => {
       if (!budgets.length) return;
@@ -188,7 +188,7 @@ class Chart {
       cursor.setAttribute("x1", at);
       cursor.setAttribute("x2", at);
       cursor.setAttribute("visibility", "visible");
-      this.tell(svg, query, lines, budgets[now], at);
+      this.tell(svg, panel, lines, budgets[now], at);
     };
     const hide = () => {
       cursor.setAttribute("visibility", "hidden");
@@ -211,7 +211,7 @@ class Chart {
     });
   }
 
-  tell(svg, query, lines, budget, at) {
+  tell(svg, panel, lines, budget, at) {
     const number = (v) => (this.view === "diff" && v > 0 ? "+" : "") + (100 * v).toFixed(1).replace("-", "−");
     const rows = lines
       .map((line) => ({ line, i: line.x.indexOf(budget) }))
@@ -228,7 +228,7 @@ class Chart {
       element("td", { class: "number" }, row, number(line.y[i]));
       element("td", { class: "number" }, row, line.low[i] === null ? "one seed" : `${number(line.low[i])} to ${number(line.high[i])}`);
     }
-    this.said.textContent = `${query.name}, ${budget} images: ` + rows.map(({ line, i }) => `${line.name} ${number(line.y[i])}`).join(", ");
+    this.said.textContent = `${panel.name}, ${budget} images: ` + rows.map(({ line, i }) => `${line.name} ${number(line.y[i])}`).join(", ");
     const host = this.host.getBoundingClientRect(), box = svg.getBoundingClientRect();
     this.tip.hidden = false;
     const x = box.left - host.left + (at / WIDTH) * box.width;

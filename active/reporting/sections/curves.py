@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -29,8 +29,21 @@ COLUMNS = (
 )
 
 
+class Axes(NamedTuple):
+    """Which column of the curves names panels, and which the lines in them."""
+
+    name: str  # of the figure's files
+    panel: str
+    line: str
+    each: str  # what the legend lists
+
+
+BY_QUERY = Axes("curves", "query", "arm", "Initial pools")
+BY_POOL = Axes("queries", "arm", "query", "Queries")
+
+
 def section(material: Material) -> Section:
-    """A chart for each data set and learner, and the numbers behind them."""
+    """Charts of the pools under each query and of the queries from each pool, and the numbers."""
     made = Section("Learning curves")
     made.blocks.append(
         "One panel a query, one line an initial pool: the mean over seeds with its 95 % t "
@@ -38,17 +51,28 @@ def section(material: Material) -> Section:
         "of a difference, because pools of one seed share the validation set, the fresh weights "
         "and the test set: “difference to random” shows the paired one."
     )
-    for (data, learner), table in material.curves.groupby(["data", "learner"]):
-        differences = material.differences
+    differences = material.differences
+    groups = list(material.curves.groupby(["data", "learner"]))
+    for (data, learner), table in groups:
         part = differences[(differences["data"] == data) & (differences["learner"] == learner)]
-        made.blocks.append(_chart(material, table, part, f"{data}, {learner}"))
+        made.blocks.append(_chart(material, table, part, BY_QUERY, f"{data}, {learner}"))
+    compared = [(names, table) for names, table in groups if table["query"].nunique() > 1]
+    if compared:
+        made.blocks.append(
+            "The same curves the other way round, one panel an initial pool and one line a query: "
+            "which query, where the pool is given; “random” is passive learning."
+        )
+    for (data, learner), table in compared:
+        made.blocks.append(_chart(material, table, table[:0], BY_POOL, f"{data}, {learner}"))
     made.blocks.append(
         Table("curves", "All points of the curves", material.curves, COLUMNS, folded=True)
     )
     return made
 
 
-def _chart(material: Material, table: pd.DataFrame, paired: pd.DataFrame, title: str) -> Chart:
+def _chart(
+    material: Material, table: pd.DataFrame, paired: pd.DataFrame, axes: Axes, title: str
+) -> Chart:
     seeds = table["seeds"]
     counted = words.plural(int(seeds.max()), "seed")
     if seeds.min() < seeds.max():
@@ -56,50 +80,50 @@ def _chart(material: Material, table: pd.DataFrame, paired: pd.DataFrame, title:
     queries, arms = ordered(table["query"]), ordered(table["arm"])
     alt = (
         f"Learning curves on {title}: {material.metric_name} against labeled images for the "
-        f"pools {words.listing(arms)} under the queries {words.listing(queries)}, {counted}."
+        f"pools {words.listing(arms)} under the queries {words.listing(queries)}, {counted}; "
+        f"a panel for each {axes.panel}."
     )
-    draw = partial(learning_curves, table, material.x, material.metric_name)
-    picture = Picture(file_name(f"curves-{title}"), f"{title}: {counted}", alt, draw)
-    return Chart(picture, _data(material, table, paired, queries, arms))
+    draw = partial(learning_curves, table, material.x, material.metric_name, axes.panel, axes.line)
+    picture = Picture(file_name(f"{axes.name}-{title}"), f"{title}: {counted}", alt, draw)
+    return Chart(picture, _data(material, table, paired, axes))
 
 
 def _data(
-    material: Material,
-    table: pd.DataFrame,
-    paired: pd.DataFrame,
-    queries: list[str],
-    arms: list[str],
+    material: Material, table: pd.DataFrame, paired: pd.DataFrame, axes: Axes
 ) -> dict[str, Any]:
-    """What `page.js` draws."""
-    looks = styles(arms)
-    colors = {arm: "var(--control)" if arm == CONTROL else looks[arm].color for arm in arms}
-    means = dict(list(table.sort_values("labeled").groupby(["query", "arm"])))
-    differences = dict(list(paired.sort_values("labeled").groupby(["query", "arm"])))
+    """What `page.js` draws; `paired` may have no rows."""
+    names = ordered(table[axes.line])
+    looks, by = styles(names), [axes.panel, axes.line]
+    colors = {name: "var(--control)" if name == CONTROL else looks[name].color for name in names}
+    means = dict(list(table.sort_values("labeled").groupby(by)))
+    differences = dict(list(paired.sort_values("labeled").groupby(by)))
     return {
         "metric": material.metric_name,
+        "each": axes.each,
         "x": material.x,
         "validated": bool((table["counted"] > table["labeled"]).any()),
         "differs": bool(differences),
-        "arms": [
-            {"name": arm, "color": colors[arm], "dash": SVG_DASHES[looks[arm].dash]} for arm in arms
+        "looks": [
+            {"name": name, "color": colors[name], "dash": SVG_DASHES[looks[name].dash]}
+            for name in names
         ],
-        "queries": [
+        "panels": [
             {
-                "name": query,
+                "name": title,
                 "lines": [
-                    _line(arm, means[query, arm], differences.get((query, arm)))
-                    for arm in arms
-                    if (query, arm) in means
+                    _line(name, means[title, name], differences.get((title, name)))
+                    for name in names
+                    if (title, name) in means
                 ],
             }
-            for query in queries
+            for title in ordered(table[axes.panel])
         ],
     }
 
 
-def _line(arm: str, mean: pd.DataFrame, paired: pd.DataFrame | None) -> dict[str, Any]:
+def _line(name: str, mean: pd.DataFrame, paired: pd.DataFrame | None) -> dict[str, Any]:
     line = {
-        "arm": arm,
+        "name": name,
         "labeled": mean["labeled"].tolist(),
         "counted": mean["counted"].tolist(),
         "mean": _values(mean),
