@@ -93,9 +93,11 @@ def outline(jobs: list[Job]) -> None:
     _outline_artifacts(jobs)
     total, seconds = Passes(0, 0, 0), 0.0
     speeds: dict[str, tuple[float, float]] = {}
+    queries_train = False
     for job, cycles in zip(jobs, done, strict=True):
         ready = prepare(job)
         passes = Passes.of(ready.plans[cycles:])
+        queries_train |= bool(ready.query.curves)
         key = json.dumps(
             [job.resolved["learner"], job.resolved["trainer"], ready.images.train.shape,
              ready.dropout], default=str,
@@ -113,6 +115,7 @@ def outline(jobs: list[Job]) -> None:
         print(
             f"about {duration(seconds)} one after another on this {devices.kind} "
             f"({hardware(devices.kind)}), from a few batches measured now, without pretext models"
+            + (" and those that queries train" if queries_train else "")
         )
 
 

@@ -173,6 +173,15 @@ def test_solved_learners_are_not_estimated(cli: Callable[..., Finished], tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("query", "said"), [("margin", False), ("vaal", True)])
+def test_models_that_queries_train_are_said_to_be_left_out(
+    query: str, said: bool, cli: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("active.study.measure", lambda *_: (1e-3, 1e-4))
+    asked = cli("--query", query, "--seed", "0,1", "-m", "--dry-run")
+    assert ("without pretext models and those that queries train" in asked.out) == said
+
+
 @pytest.mark.parametrize("flags", [["--query", "margin"], ["--init", "scan"]])
 def test_flags_leave_out_the_arms_that_they_exclude(flags: list[str]) -> None:
     """The controls are passive and start from the random pool."""
