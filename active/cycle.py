@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -77,6 +78,8 @@ class Run:
             seconds = self._label(cycle)
             row = self._train(cycle) | {"time/query_s": seconds}
             self._write(cycle, row)
+            # A Trainer and its model lie in circles, which Python looks for after dozens of cycles.
+            gc.collect()
 
     def _label(self, cycle: int) -> float:
         """Adds the cycle's samples to L: those on disk, else newly chosen. Seconds it took."""

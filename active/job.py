@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
@@ -49,6 +50,8 @@ def check(job: Job) -> None:
 
 def run(job: Job) -> None:
     """One run, from the start or from where it stopped."""
+    gc.collect()
+    gc.freeze()  # modules, which no collection in a cycle need look through
     config: ActiveConfig = job.config
     devices = classifier_devices(job)
     if config.dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from importlib.metadata import version
@@ -33,6 +34,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "lightly", "scikit-lear
 def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     """Trains `stage` on the artifact of its parent and writes its own, under the caller's lock."""
     context, devices = stage.context, stage.context.devices
+    gc.collect()  # the Trainers and models of stages before, which lie in circles
     devices.decide(lambda: workshop.scratch.mkdir(parents=True, exist_ok=True))
     started = time.perf_counter()
     checkpoint = workshop.scratch / CHECKPOINT

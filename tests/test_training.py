@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from datamodules.seeds import Seeds
 from datamodules.sources import Digits
 from pretext.checks import check_epochs
 from pretext.devices import Devices
+from tests.conftest import Finished
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +204,24 @@ def test_a_checkpoint_loads_without_pickles(tmp_path: Path) -> None:
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make_classifier(**wrong)
+
+
+def test_models_of_earlier_cycles_are_freed(
+    cli: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Trainer and its model lie in circles; the last cycle's and the one in training may live."""
+    made: list[weakref.ref[pl.LightningModule]] = []
+    alive: list[int] = []
+    plain = Training.fit
+
+    def fit(self: Training, classifier: Any, *rest: Any) -> dict[str, Any]:
+        made.append(weakref.ref(classifier))
+        alive.append(sum(model() is not None for model in made))
+        return plain(self, classifier, *rest)
+
+    monkeypatch.setattr(Training, "fit", fit)
+    options = "--logger none --trainer.max_epochs 1 --query margin --cycles 6"
+    for seed in ("0", "1"):
+        assert cli(*options.split(), "--seed", seed).status == 0
+    assert len(alive) == 14
+    assert max(alive) <= 3
