@@ -104,7 +104,8 @@ class Run:
             return self.devices.decide(self._choose_first)
         features = self.features() if self.features else None
         device = "cpu" if self.devices.kind == "mps" else self.devices.kind  # needs float64
-        request = Request(self.budget, cycle, self.seeds, features, device)
+        classes = self.candidates.num_classes
+        request = Request(self.budget, cycle, self.seeds, features, device, classes)
         self.datamodule.at(cycle, asked=self.query.covers or ("unlabeled",))
         self.query.prepare(self.datamodule, self._query_trainer, request)
         if self.query.covers:

@@ -62,6 +62,15 @@ def base_of(learners: pd.Series) -> pd.Series:
     return learners.str.replace(KINDS, "", regex=True)
 
 
+def data_set_of(data: pd.Series) -> pd.Series:
+    """The data sets, whatever their settings and budgets.
+
+    >>> data_set_of(pd.Series(["cifar10-100+100", "folder-my-cats-0a1b2c-10+10"])).tolist()
+    ['cifar10', 'folder-my-cats-0a1b2c']
+    """
+    return data.str.extract(r"^(folder-.*?-[0-9a-f]{6}|[^-]+)")[0]
+
+
 def _complete(rows: pd.DataFrame, x: str, metric: str) -> pd.Series:
     """Whether each run has as many cycles as any other of its data and learner, none NaN."""
     full = rows.groupby(["data", "base"])

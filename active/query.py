@@ -35,6 +35,7 @@ class Request:
     seeds: Seeds
     features: np.ndarray | None = None
     device: str = "cpu"  # where features are to be worked on
+    num_classes: int = 2  # of the data
 
     @cached_property
     def generator(self) -> np.random.Generator:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from active.estimate import one_way
-from active.pairing import endpoints
+from active.pairing import base_of, data_set_of, endpoints
 
 EXACT_UP_TO = 7  # pools whose 5,040 orders are all gone through
 DRAWS = 5000  # orders drawn for more
@@ -23,7 +23,8 @@ def start_to_end(
     """Does a good start make a good end? Rank correlation of cycle 0 with each later cycle.
 
     Spearman's rho over all pools and seeds, after each seed's mean over the pools is taken off
-    (seeds share networks and validation sets). The p value permutes whole pools, one-sided for a
+    (seeds share networks and validation sets): what the seeds add at random lowers it, also where
+    the order of the pools' means stays. The p value permutes whole pools, one-sided for a
     positive correlation, because the seeds of a pool are not independent of each other. Several
     pretext models of a seed are averaged; pools and seeds with a hole are left out.
 
@@ -123,16 +124,18 @@ def rank_pools(
 ) -> dict[tuple[str, str], Ranking]:
     """A ranking of the initial pools for each (learner, query): blocks are data sets.
 
-    A block's value is the mean over the seeds that all of its pools have. Data sets are
-    independent of each other; budgets, batch sizes or seeds of one data set are not.
+    The value of a data set is the mean over its budgets, and for each over the seeds that all of
+    its pools have. Data sets are independent of each other; budgets, batch sizes or seeds of one
+    are not.
     """
     rankings = {}
     for (learner, query), group in endpoints(runs, metric).groupby(["learner", "query"]):
         seeds = group.pivot_table(index=["data", "seed"], columns="arm", values=endpoint)
         parts = {data: part.dropna(axis=1, how="all") for data, part in seeds.groupby("data")}
         means = {data: part.dropna().mean() for data, part in parts.items()}
-        values = pd.DataFrame(means).T
-        if values.dropna().shape[0] and values.shape[1] > 1:
+        each = pd.DataFrame(means).T.dropna()
+        values = each.groupby(data_set_of(each.index.to_series())).mean()
+        if len(values) and values.shape[1] > 1:
             rankings[str(learner), str(query)] = rank_arms(values, alpha)
     return rankings
 
@@ -172,16 +175,18 @@ def penalty_matrix(
 ) -> pd.DataFrame:
     """Who beats whom, how often: the pairwise penalty matrix of BADGE (Ash et al., 2020).
 
-    A cell is everything but the arms (data, learner, query; or the pool for `by="query"`). At each
-    of its n budgets, arm i beats arm j if a paired t test over their seeds finds it better; that
-    adds 1/n to entry (i, j), so that every cell weighs the same and the largest entry possible is
-    the number of cells. A column's mean (row `mean`) is how often others beat that arm: lower is
-    better. https://arxiv.org/abs/1906.03671
+    A cell is everything but the arms (data, learner, kind of classifier and query; or the pool for
+    `by="query"`: a query's dropout or committee is no advantage of its own). At each of its n
+    budgets, arm i beats arm j if a paired t test over their seeds finds it better; that adds 1/n to
+    entry (i, j), so that every cell weighs the same and the largest entry possible is the number of
+    cells. A column's mean (row `mean`) is how often others beat that arm: lower is better.
+    https://arxiv.org/abs/1906.03671
     """
     other = "query" if by == "arm" else "arm"
     arms = sorted(runs[by].unique(), key=lambda name: (name != "random", name))
     total = pd.DataFrame(0.0, index=arms, columns=arms)
-    for _, cell in runs.groupby(["data", "learner", other]):
+    cells = runs.assign(learner=base_of(runs["learner"]))
+    for _, cell in cells.groupby(["data", "learner", "classifier", other]):
         table = cell.pivot_table(index="seed", columns=[by, x], values=metric)
         budgets = cell[x].nunique()
         curves = {arm: table[arm] for arm in table.columns.unique(0)}

@@ -268,9 +268,22 @@ def test_r9() -> None:
         "simclr and vae, share 50.0% where chance gives 11.1%" in anatomy.r9(Study(runs, near)).why
     )
     assert answer("r9", runs) == "not run"
+    alone = near[near["seed"] == near["seed"].iloc[0]]
+    assert "with two seeds" in anatomy.r9(Study(runs, alone)).why
     few = {arm: drawn_pools()[arm] for arm in ALL[:3]}
     assert answer("r9", runs, pools=pools_of(few, "cifar10")) == "not run"
     assert answer("r9", study({}), pools=pools_of(drawn_pools(), "cifar10")) == "not run"
+
+
+def test_r9_does_not_hold_pools_of_one_seed_to_each_other() -> None:
+    """They share its random order, here all of it."""
+    runs = study({}, "cifar10", **{"pool/validation_labels": 5000})
+    pools = pools_of(drawn_pools(), "cifar10")
+    orders = {seed: np.random.default_rng(i).permutation(45_000)[:5000]
+              for i, seed in enumerate(pools["seed"].unique())}  # fmt: skip
+    paired = pools["arm"].isin(["random", "scan", "kmeans"])
+    drawn = pools["seed"].map(orders).where(paired, pools["indices"])
+    assert answer("r9", runs, pools=pools.assign(indices=drawn)) == "confirmed"
 
 
 def test_r9_is_undecided_where_pools_are_too_small() -> None:

@@ -21,7 +21,9 @@ def asking(labeled: list[int], cycle: int) -> tuple[Gathered, Request]:
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     held_out = [3, 17, 40, 41, 79]
     unlabeled = np.setdiff1d(np.arange(80), [*held_out, *labeled])
-    return Gathered(unlabeled, np.array(labeled)), Request(4, cycle, Seeds(1), features)
+    return Gathered(unlabeled, np.array(labeled)), Request(
+        4, cycle, Seeds(1), features, num_classes=10
+    )
 
 
 def test_the_radius_is_found_once_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

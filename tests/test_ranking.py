@@ -132,6 +132,15 @@ def test_pools_are_ranked_over_data_sets() -> None:
     assert ranking.p == pytest.approx(stats.chi2.sf(9, 3))  # all blocks agree
 
 
+def test_budgets_of_a_data_set_are_one_block() -> None:
+    gains = {"vae": -0.1, "scan": 0.1, "kmeans": 0.02}
+    names = ("cifar10", "cifar10-100+100", "cifar10-1000+1000", "mnist-10+10", "mnist")
+    runs = [study_of(noisy(gains), ARMS, ["random"], 3, data=name) for name in names]
+    ranking = rank_pools(pd.concat(runs))["resnet18", "random"]
+    assert ranking.blocks == ["cifar10", "mnist"]
+    assert ranking.p == pytest.approx(stats.chi2.sf(6, 3))  # two blocks that agree
+
+
 def test_penalties_by_hand() -> None:
     gains = {"vae": [-0.2, 0, 0], "scan": [0.2, 0.2, 0.2]}
 
@@ -162,9 +171,13 @@ def test_penalties_are_scipys_t_tests() -> None:
 
 
 def test_penalties_of_queries_and_of_one_seed() -> None:
-    runs = study_of(lambda a, q, s: [0.5 + 0.1 * (q == "dbal") + s % 3 * 1e-4 * (q == "dbal")] * 3,
-                    ["random", "vae"], ["random", "dbal"], 3)  # fmt: skip
-    assert penalty_matrix(runs, by="query").loc["dbal", "random"] == 2
+    """A query with dropout is held to none without."""
+    better = ("margin", "dbal")
+    runs = study_of(lambda a, q, s: [0.5 + (q in better) * (0.1 + s % 3 * 1e-4)] * 3,
+                    ["random", "vae"], ["random", *better], 3)  # fmt: skip
+    table = penalty_matrix(runs, by="query")
+    assert table.loc["margin", "random"] == 2
+    assert table["dbal"].max() == table.loc["dbal"].max() == 0
     assert (
         penalty_matrix(pd.DataFrame(rows_of([0.1]) + rows_of([0.9], "vae"))).to_numpy().max() == 0
     )

@@ -122,7 +122,10 @@ def _initial_pools(study: Study, data: str) -> pd.DataFrame:
 def r9(study: Study) -> Answer:
     """CIFAR-10: what each two of the five pools share, beside independent pools of that size.
 
-    The spread is that of one pair of pools: those of several seeds come from the same model.
+    Pools of one seed are no independent draws: the random order of a seed decides between the
+    members of a cluster and makes the random pool, so that arms are paired. Each pool is therefore
+    held to the other arm's of the next seed. The spread is that of one pair of pools: those of
+    several seeds come from the same model.
     """
     claim = Claim(
         "R-9",
@@ -135,7 +138,7 @@ def r9(study: Study) -> Answer:
         return conclude(claim, [], lacking or ["the indices of the pools"])
     table = overlaps(study)
     if len(table) < len(list(combinations(range(len(POOLS) + 1), 2))):
-        return conclude(claim, [], ["the indices of some pools on CIFAR-10"])
+        return conclude(claim, [], ["the indices of some pools on CIFAR-10, with two seeds"])
     half = stats.norm.ppf(1 - study.alpha) * table["sd"]
     alike = (table["excess"].abs() + half) < SHARE
     apart = (holm(table["p"].to_numpy()) < study.alpha) & ~alike
@@ -158,9 +161,10 @@ def overlaps(study: Study) -> pd.DataFrame:
         if one not in first or other not in first:
             continue
         seeds = first[one].index.intersection(first[other].index)
-        shared = [len(np.intersect1d(first[one][s], first[other][s])) for s in seeds]
-        if not shared:
+        if len(seeds) < 2:
             continue
+        pairs = zip(first[one][seeds], np.roll(first[other][seeds], 1), strict=True)
+        shared = [len(np.intersect1d(*pair)) for pair in pairs]
         size = len(first[one].iloc[0])
         law = stats.hypergeom(candidates, size, size)
         excess = np.mean(shared) - law.mean()

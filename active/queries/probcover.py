@@ -17,19 +17,16 @@ class ProbCover(ArtifactQuery):
 
     Args:
         delta: the radius; None: the largest at which a share `purity` of all balls holds one
-            cluster only, of k-means with `clusters` clusters on the features.
-        clusters: None: one for each class.
+            cluster only, of k-means on the features with as many clusters as classes.
     """
 
-    def __init__(self, delta: float | None = None, purity: float = 0.95, clusters: int = 10):
+    def __init__(self, delta: float | None = None, purity: float = 0.95):
         super().__init__()
         if delta is not None and not delta > 0:
             raise ValueError(f"delta must be above 0, not {delta}")
         if not 0 < purity <= 1:
             raise ValueError(f"purity must be above 0 and at most 1, not {purity}")
-        if clusters < 2:
-            raise ValueError(f"clusters must be at least 2, not {clusters}")
-        self.delta, self.purity, self.clusters = delta, purity, clusters
+        self.delta, self.purity = delta, purity
         self._found: tuple[np.ndarray, float] | None = None  # the radius among these samples
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
@@ -44,7 +41,7 @@ class ProbCover(ArtifactQuery):
         indices = np.sort(np.concatenate([gathered.indices, gathered.labeled_indices]))
         if self._found is None or not np.array_equal(self._found[0], indices):
             features = request.features_of(indices)
-            count = min(self.clusters, len(features))
+            count = min(max(request.num_classes, 2), len(features))
             labels = torch.from_numpy(k_means(features.cpu().numpy(), count, seed=0))
             labels = labels.to(features.device)
             self._found = indices, purity_radius(features, labels, self.purity)

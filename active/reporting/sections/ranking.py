@@ -66,8 +66,9 @@ def _start(table: pd.DataFrame) -> list[Block]:
     if table.empty:
         return []
     note = (
-        "Spearman's rank correlation over pools of the first accuracy with a later one, after each "
-        "seed's mean is taken off; p permutes pools. Near zero, the start says nothing of the end."
+        "Spearman's rank correlation, over pools and seeds, of the first accuracy with a later "
+        "one, after each seed's mean is taken off; p permutes pools. Near zero, a run's start says "
+        "nothing of its end; chance between seeds lowers it, also where pools keep their order."
     )
     return [Table("start_to_end", "Does a good start make a good end?", table, START, note)]
 
