@@ -23,11 +23,11 @@ from active.claims.judge import (
     same,
     summary,
 )
-from active.claims.study import ACTIVE, FEW, POOLS, TITLES, Answer, Study
+from active.claims.study import ACTIVE, FEW, POOLS, QUERIES, TITLES, Answer, Budgets, Study
 from active.efficiency import label_efficiency
 from active.verdict import compare_pools
 
-LOW_BUDGET = 0.02  # share of CIFAR-10 that the low-budget runs start from
+LOW_BUDGET: Budgets = (0.02, 0.22)  # shares of CIFAR-10
 OF_SEVEN = 6 / 7
 
 
@@ -118,9 +118,13 @@ def r5(study: Study) -> Answer:
     )
     lacking = study.lacks("cifar100", POOLS)
     rows = study.rows("cifar100", POOLS) if not lacking else study.own.iloc[:0]
-    active = rows[rows["query"].str.split("-").str[0].isin(ACTIVE)]
+    lacking += [] if lacking else study.departs("cifar100", ACTIVE)
+    active = rows[
+        rows["query"].str.split("-").str[0].isin(ACTIVE)
+        & rows["data"].isin(study.whole("cifar100"))
+    ]
     if active.empty:
-        return conclude(claim, [], lacking or ["an active query on CIFAR-100"])
+        return conclude(claim, [], lacking)
     table = compare_pools(active, study.margin, study.alpha, control="vae")
     finals = judged_by(loses, table[table["endpoint"] == "final"])  # the others, beside the VAE
     if finals.empty:
@@ -209,18 +213,21 @@ def _claim(
     needed: Sequence[str],
     parts: Sequence[tuple[str, str, Judge]],
     queries: Sequence[str] | None = None,
-    start: float | None = None,
+    budgets: Budgets | None = None,
 ) -> Answer:
     """The answer to a claim of (arm, endpoint, judge) parts, on each data set that was run."""
     tables, lacking = [], []
     for name in data:
-        lacks = study.lacks(name, needed, start)
+        lacks = study.lacks(name, needed, budgets)
         lacking += lacks
-        for arm, end, judge in parts if not lacks else ():
-            rows = study.judged(name, [arm], [end], start)
-            if queries:
-                rows = rows[rows["query"].str.split("-").str[0].isin([*queries, "any"])]
-            if rows.empty:
+        if lacks:
+            continue
+        asked = queries or [q for q in QUERIES if (name, q) != ("tiny_imagenet", "vaal")]
+        lacking += study.departs(name, asked, budgets)
+        for arm, end, judge in parts:
+            rows = study.judged(name, [arm], end, budgets)
+            rows = rows[rows["query"].str.split("-").str[0].isin([*asked, "any"])]
+            if rows.empty and study.whole(name, budgets):
                 lacking.append(f"finished runs of {arm} on {TITLES[name]}")
             tables.append(judged_by(judge, rows))
     return conclude(claim, [table for table in tables if len(table)], lacking)

@@ -90,7 +90,7 @@ def conclude(claim: Claim, tables: Sequence[pd.DataFrame], lacking: Sequence[str
     """The answer to a claim about all rows of these tables."""
     rows = pd.concat(tables) if tables else pd.DataFrame()
     if rows.empty:
-        return claim.answer(NOT_RUN, f"Missing: {_list(lacking or ['pairs of runs'])}.")
+        return claim.answer(NOT_RUN, f"Missing: {'; '.join(lacking or ['pairs of runs'])}.")
     answer = all_of(rows["answer"])
     return claim.answer(answer, f"{summary(claim, rows, answer)}{missing(lacking)}.")
 
@@ -122,7 +122,7 @@ def in_words(claim: Claim, row: pd.Series) -> str:
 
 
 def missing(lacking: Sequence[str]) -> str:
-    return f"; not run: {_list(lacking)}" if lacking else ""
+    return f"; not run: {'; '.join(lacking)}" if lacking else ""
 
 
 def _list(words: Sequence[str]) -> str:

@@ -18,9 +18,14 @@ TITLES = {
     "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny_imagenet": "Tiny ImageNet",
     "mnist": "MNIST", "cifar10_lt": "long-tail CIFAR-10",
 }  # fmt: skip
-START = {"mnist": 0.001}  # share of the images that the paper's initial pool holds
-USUAL_START = 0.1
-NEAR = 1.5  # a start within this factor is the paper's budget
+Budgets = tuple[float, float]  # shares of the images that are labeled first and last
+USUAL: Budgets = (0.1, 0.6)
+BUDGETS = {"mnist": (0.001, 0.011)}
+NEAR = 1.5  # a start within this factor is the paper's budget, and so is an end not below it
+# Parts of a run's name that change nothing of the protocol; whatever else it says does.
+LEARNER = r"resnet18(-(dropout|members|threads|precision|mixed|true|val_checks|compile)[^-]*)*"
+SHORT = "pretext_epochs"  # pretext models of another length than their recipes'
+DATA = rf"[^-]+(-[\d.]+\+[\d.]+)?(-{SHORT}.*)?"
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,10 @@ class Answer:
 class Study:
     """All rows of an experiment, its pools (None where they were not read), and the levels.
 
-    The paper trains ResNet-18 from scratch; runs of other learners and of other budgets do not
-    speak of its claims.
+    The paper trains ResNet-18 from scratch; runs of other learners, of a learner or data that were
+    set otherwise and of other initial budgets do not speak of its claims. What they end with does
+    only where it is the paper's last budget. Which of its queries were not run, and that pretext
+    models were trained for a share of their recipe, is said.
     """
 
     runs: pd.DataFrame
@@ -50,15 +57,16 @@ class Study:
     @cached_property
     def own(self) -> pd.DataFrame:
         """The rows that can speak of the paper: its learner, from scratch."""
-        return self.runs[self.runs["learner"].str.split("-").str[0] == "resnet18"]
+        learner, data = (self.runs[part].astype(str) for part in ("learner", "data"))
+        return self.runs[learner.str.fullmatch(LEARNER) & data.str.fullmatch(DATA)]
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
         return compare_pools(self.own, self.margin, self.alpha)
 
-    def names(self, data: str, start: float | None = None) -> list[str]:
+    def names(self, data: str, budgets: Budgets | None = None) -> list[str]:
         """The run folders' names of this data set with the paper's initial budget."""
-        share = start or START.get(data, USUAL_START)
+        share = _paper(data, budgets)[0]
         first = self.own[self.own["cycle"] == 0].groupby("data")["pool/fraction"].median()
         return [
             str(name)
@@ -66,25 +74,55 @@ class Study:
             if str(name).split("-")[0] == data and share / NEAR < fraction < share * NEAR
         ]
 
-    def rows(self, data: str, arms: Iterable[str], start: float | None = None) -> pd.DataFrame:
+    def whole(self, data: str, budgets: Budgets | None = None) -> list[str]:
+        """Those of `names` whose runs go on to the paper's last budget."""
+        last = self.own.groupby("data")["pool/fraction"].max()
+        least = _paper(data, budgets)[1] / NEAR
+        return [name for name in self.names(data, budgets) if last[name] > least]
+
+    def rows(self, data: str, arms: Iterable[str], budgets: Budgets | None = None) -> pd.DataFrame:
         """Rows of these pools and the random one, under the paper's queries."""
         own = self.own
-        chosen = own["data"].isin(self.names(data, start)) & own["arm"].isin(["random", *arms])
+        chosen = own["data"].isin(self.names(data, budgets)) & own["arm"].isin(["random", *arms])
         return own[chosen & own["query"].str.split("-").str[0].isin(QUERIES)]
 
     def judged(
-        self, data: str, arms: Iterable[str], ends: Iterable[str], start: float | None = None
+        self, data: str, arms: Iterable[str], end: str, budgets: Budgets | None = None
     ) -> pd.DataFrame:
-        """Verdicts of these pools at these endpoints, under the paper's queries."""
+        """Verdicts of these pools at this endpoint, under the paper's queries."""
         table = self.verdicts
-        chosen = table["data"].isin(self.names(data, start)) & table["arm"].isin(list(arms))
+        names = self.names(data, budgets) if end == "start" else self.whole(data, budgets)
+        chosen = table["data"].isin(names) & table["arm"].isin(list(arms))
         queries = table["query"].str.split("-").str[0].isin([*QUERIES, "any"])
-        return table[chosen & queries & table["endpoint"].isin(list(ends))]
+        return table[chosen & queries & (table["endpoint"] == end)]
 
-    def lacks(self, data: str, arms: Iterable[str], start: float | None = None) -> list[str]:
+    def lacks(self, data: str, arms: Iterable[str], budgets: Budgets | None = None) -> list[str]:
         """What is missing to speak of a data set: the whole of it, or some pools."""
-        there = set(self.own.loc[self.own["data"].isin(self.names(data, start)), "arm"])
+        there = set(self.own.loc[self.own["data"].isin(self.names(data, budgets)), "arm"])
         if not there:
             other = (self.runs["data"].str.split("-").str[0] == data).any()
             return [TITLES[data] + (" with the paper's learner and budget" if other else "")]
         return [f"{arm} on {TITLES[data]}" for arm in ("random", *arms) if arm not in there]
+
+    def departs(
+        self, data: str, queries: Iterable[str], budgets: Budgets | None = None
+    ) -> list[str]:
+        """In what the runs of a data set fall short of the paper's."""
+        names, found = self.names(data, budgets), []
+        rows = self.own[self.own["data"].isin(names)]
+        there = set(rows["query"].str.split("-").str[0])
+        unasked = [query for query in queries if query not in there]
+        if unasked:
+            found.append(f"{', '.join(unasked)} on {TITLES[data]}")
+        if not self.whole(data, budgets):
+            row = rows.loc[rows["pool/fraction"].idxmax()]
+            paper = _paper(data, budgets)[1] / row["pool/fraction"] * row["pool/labeled"]
+            labels = f"{row['pool/labeled']:,.0f} labels (the paper: {paper:,.0f})"
+            found.append(f"{TITLES[data]} beyond {labels}")
+        if all(SHORT in name for name in names):
+            found.append(f"pretext models of the recipes' length on {TITLES[data]}")
+        return found
+
+
+def _paper(data: str, budgets: Budgets | None) -> Budgets:
+    return budgets or BUDGETS.get(data, USUAL)
