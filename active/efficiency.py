@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from active.pairing import CONTROL
 
-DRAWS = 2000  # bootstrap resamples of the seeds
 KEYS = ["data", "learner", "query", "arm"]
 
 
@@ -47,7 +47,7 @@ def label_efficiency(
 
 
 COLUMNS = [
-    "seeds", "target", "labeled", "text", "low", "high", "last",
+    "seeds", "target", "labeled", "text", "low", "high", "control", "last",
     "break_even_cycle", "break_even_labeled",
 ]  # fmt: skip
 
@@ -75,6 +75,7 @@ def _row(
         "text": _text(labeled, budgets),
         "low": low,
         "high": high,
+        "control": float(first_reached(budgets, theirs.mean(axis=0), target)),
         "last": budgets[-1],
         "break_even_cycle": np.nan if cycle is None else cycle,
         "break_even_labeled": np.nan if cycle is None else budgets[cycle],
@@ -113,15 +114,15 @@ def first_reached(
 def _interval(
     budgets: np.ndarray, ours: np.ndarray, theirs: np.ndarray, confidence: float
 ) -> tuple[float, float]:
-    """Order statistics of the resampled budgets, so that `never` (inf) can be an end."""
+    """Where the limits of the mean difference to the control's last value rise to zero."""
     seeds = len(ours)
     if seeds < 2:
         return float("nan"), float("nan")
-    chosen = np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds))
-    targets = theirs[chosen, -1].mean(axis=1)
-    reached = np.sort(first_reached(budgets, ours[chosen].mean(axis=1), targets))
-    tail = int(DRAWS * (1 - confidence) / 2)
-    return float(reached[tail]), float(reached[DRAWS - 1 - tail])
+    differences = ours - theirs[:, -1:]
+    half = stats.t.ppf((1 + confidence) / 2, seeds - 1) * stats.sem(differences, axis=0)
+    limits = differences.mean(axis=0) + np.array([half, -half])
+    low, high = first_reached(budgets, limits, np.zeros(2))
+    return float(low), float(high)
 
 
 def break_even(differences: np.ndarray) -> int | None:

@@ -44,7 +44,8 @@ def compare_pools(
         - mean, sd, standardized (mean / sd of the pairs), low, high, low90, high90, and from 20
           independent pairs on boot_low and boot_high (BCa);
         - p (paired t), p_holm (over all rows of the endpoint), p_tost, verdict;
-        - detectable: the smallest true difference that a single test would find with 80 % power;
+        - detectable: the smallest true difference that would be found with 80 % power, at the first
+          step of Holm's correction: a test at alpha over the number of the endpoint's tests;
         - variance_pretext and variance_run: of a pair, where models are crossed with seeds.
     """
     ends = endpoints(runs, metric)
@@ -73,12 +74,14 @@ def compare_queries(
 def judge(table: pd.DataFrame, margin: float = 0.01, alpha: float = 0.05) -> pd.DataFrame:
     """Adds intervals, tests and the verdict to rows that hold mean, se and df."""
     made = Estimate(*(table[c].to_numpy(dtype=float) for c in ("mean", "se", "df")))
-    table = table.assign(p=made.p, p_tost=made.p_tost(margin), detectable=made.detectable(alpha))
+    table = table.assign(p=made.p, p_tost=made.p_tost(margin), p_holm=np.nan, detectable=np.nan)
     table["low"], table["high"] = made.interval(1 - alpha)
     table["low90"], table["high90"] = made.interval(1 - 2 * alpha)
-    table["p_holm"] = np.nan
     for rows in table.groupby("endpoint").groups.values():
-        table.loc[rows, "p_holm"] = holm(table.loc[rows, "p"].to_numpy())
+        p = table.loc[rows, "p"].to_numpy()
+        level = alpha / max(np.isfinite(p).sum(), 1)
+        table.loc[rows, "p_holm"] = holm(p)
+        table.loc[rows, "detectable"] = made.detectable(level)[table.index.get_indexer(rows)]
     words = verdicts(made, table["p_holm"].to_numpy(), margin, alpha)
     table["verdict"] = np.where(table["controlled"], words, "no control")
     counts = ["seeds", "pairs", "missing", "models"]

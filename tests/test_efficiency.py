@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from active.efficiency import break_even, first_reached, label_efficiency
+from active.efficiency import _interval, break_even, first_reached, label_efficiency
 from tests.study_rows import noisy, rows_of, study_of
 
 BUDGETS = np.array([10.0, 20.0, 40.0, 80.0])
@@ -97,16 +98,30 @@ def test_pretext_models_of_a_seed_are_averaged() -> None:
     assert row["labeled"] == pytest.approx(20)
 
 
-def test_the_interval_is_that_of_a_loop_over_resamples_and_repeats() -> None:
+def test_the_interval_holds_the_budgets_that_a_t_test_does_not_exclude() -> None:
     runs = study_of(noisy({"vae": 0.03}, 0.01), ["random", "vae"], ["random"], 6)
     row = label_efficiency(runs).iloc[0]
     table = runs.pivot(index=["arm", "seed"], columns="pool/labeled", values="test/acc")
-    ours, theirs = table.loc["vae"].to_numpy(), table.loc["random"].to_numpy()
-    rng, reached = np.random.default_rng(1), []
-    for _ in range(4000):
-        at = rng.integers(6, size=6)
-        curve, target = ours[at].mean(axis=0), theirs[at, -1].mean()
-        reached.append(np.interp(target, np.maximum.accumulate(curve), [10, 20, 40]))
-    assert row["low"] < row["labeled"] < row["high"]
-    assert (row["low"], row["high"]) == pytest.approx(np.quantile(reached, [0.025, 0.975]), abs=0.3)
-    assert label_efficiency(runs).equals(label_efficiency(runs))
+    ours, last = table.loc["vae"].to_numpy(), table.loc["random"].to_numpy()[:, -1]
+    ends = [stats.ttest_1samp(at - last, 0).confidence_interval(0.95) for at in ours.T]
+    for end, limits in (("low", [e.high for e in ends]), ("high", [e.low for e in ends])):
+        assert row[end] == pytest.approx(np.interp(0, limits, [10, 20, 40]))  # they rise
+    assert 10 < row["low"] < row["labeled"] < row["high"] < 40
+
+
+def test_the_interval_covers_the_truth_with_few_seeds() -> None:
+    """Curves that rise by .1 a cycle with noise; the truth is two thirds of the last step."""
+    rng, budgets, covered = np.random.default_rng(0), np.array([10, 20, 40]), 0
+    means = {"random": [0.2, 0.3, 0.4], "vae": [0.2, 0.3, 0.45]}
+    truth = 20 + 20 * (0.4 - 0.3) / 0.15
+    for _ in range(400):
+        ours, theirs = (rng.normal(means[arm], 0.01, (4, 3)) for arm in ("vae", "random"))
+        low, high = _interval(budgets, ours, theirs, 0.95)
+        covered += low <= truth <= high
+    assert covered / 400 > 0.93
+
+
+def test_the_random_pool_is_beside_its_own_running_maximum() -> None:
+    runs = rows_of([0.2, 0.6, 0.5]) + rows_of([0.2, 0.6, 0.5], "vae")
+    row = label_efficiency(pd.DataFrame(runs)).iloc[0]
+    assert row["labeled"] == row["control"] == pytest.approx(17.5)

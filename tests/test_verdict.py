@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from active.estimate import one_way
+from active.estimate import Estimate, one_way
 from active.pairing import endpoints, pair_pools
 from active.verdict import compare_pools, compare_queries, independent, verdicts
 from tests.study_rows import noisy, rows_of, study_of
@@ -88,6 +88,9 @@ def test_holm_is_over_pools_and_queries_of_each_endpoint() -> None:
             highest = max(highest, min(1, p * (count - rank)))
             expected.append(highest)
         assert rows["p_holm"].to_numpy() == pytest.approx(np.array(expected))
+        se = (rows["high"] - rows["low"]).to_numpy() / 2 / stats.t.ppf(0.975, 3)
+        found = Estimate(np.zeros(count), se, np.full(count, 3.0)).detectable(0.05 / count)
+        assert rows["detectable"].to_numpy() == pytest.approx(found)
 
 
 def test_one_seed_is_undecided_and_two_are_tested() -> None:

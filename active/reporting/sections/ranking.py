@@ -17,7 +17,7 @@ PLACE = (Column("query", "query"), Column("data", "data"), Column("learner", "le
 EFFICIENCY = (
     Column("arm", "initial pool"), *PLACE, Column("target", "random's last, %", words.percent),
     Column("text", "reached at"), Column("low", "low", words.count),
-    Column("high", "high", words.count),
+    Column("high", "high", words.count), Column("control", "random itself", words.count),
     Column("break_even_cycle", "level from cycle", words.count),
     Column("break_even_labeled", "labels by then", words.count),
     Column("seeds", "seeds", words.count),
@@ -44,7 +44,10 @@ def section(material: Material) -> Section:
         note = (
             "The first budget at which the mean curve, made monotone, is where the random pool "
             "ends under the same query; beyond the last budget where it never gets there (∞). "
-            "Bootstrap interval over seeds. “Level from” is the first cycle from which on the mean "
+            "“Random itself” is where the random pool's own curve, made monotone, first is so "
+            "high: what is saved is saved beside that. The interval holds the budgets at which the "
+            "mean difference to random's last accuracy may be zero (t, over seeds). “Level from” "
+            "is the first cycle from which on the mean "
             "paired difference stays at or above zero."
         )
         made.blocks.append(
