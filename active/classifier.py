@@ -80,6 +80,11 @@ class Classifier(Predictor):
         with torch.autocast(pooled.device.type, enabled=False):
             return self.head(self.projector(pooled.float() * masks[:, None]))
 
+    def on_train_start(self) -> None:
+        """Every rank has made the same weights; from here each draws dropout of its own."""
+        if self.trainer.world_size > 1:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
     def training_step(self, batch: Batch) -> Tensor:
         assert batch.labels is not None
         loss = F.cross_entropy(self(batch.images)[1], batch.labels)

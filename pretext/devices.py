@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.errors import UserError
+from pretext.ranks import end_with_parent, leave_sigterm
 
 Result = TypeVar("Result")
 FULL = "32-true"
@@ -69,7 +71,9 @@ class Devices:
         if precision not in PRECISIONS:
             allowed = ", ".join(PRECISIONS)
             raise UserError(f"trainer.precision must be one of {allowed}, not {precision!r}")
-        torch.set_num_threads(threads or DEFAULT_THREADS)
+        self._threads = threads or DEFAULT_THREADS
+        torch.set_num_threads(self._threads)
+        torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as for matrix products
         if deterministic:
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.deterministic, self.compile, self.width = deterministic, compile, width
@@ -127,8 +131,13 @@ class Devices:
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # ours know the run's seed
         }
+        if SLURMEnvironment.detect():  # a run goes on by itself; a checkpoint of theirs is no start
+            settings["plugins"] = [SLURMEnvironment(auto_requeue=False)]
         shared = {**self._arguments, "strategy": self._arguments["strategy"]()}
-        return pl.Trainer(**(settings | shared | arguments))
+        trainer = pl.Trainer(**(settings | shared | arguments))
+        if trainer.world_size > 1:
+            leave_sigterm(trainer)
+        return trainer
 
     def start(self) -> None:
         """Brings all ranks up, before anything is decided or written; nothing on one device."""
@@ -137,6 +146,9 @@ class Devices:
             loader: DataLoader = DataLoader(TensorDataset(torch.zeros(1)))
             trainer.predict(_Hello(), loader, return_predictions=False)
             self._strategy = trainer.strategy
+            torch.set_num_threads(self._threads)  # the launch has set its own
+            if not self.is_zero:
+                end_with_parent()
 
     @property
     def is_zero(self) -> bool:
@@ -173,7 +185,7 @@ class Devices:
     def environment(self) -> dict[str, Any]:
         """What besides the settings can change a number."""
         return {
-            "device": self.kind,
+            "device": self.kind if self.kind == "cpu" else f"{self.kind}, {hardware(self.kind)}",
             "world_size": self.world_size,
             "precision": self.precision,
             "threads": torch.get_num_threads() if self.kind == "cpu" else None,

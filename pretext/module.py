@@ -159,7 +159,9 @@ class PretextModule(Trainable):
     def validation_step(self, batch: ViewBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         name = self._datamodule.val_names[dataloader_idx]
         if name == "held_out":
-            self._add("val", self.loss(batch) * len(batch.indices), len(batch.indices))
+            count = len(batch.indices)  # 0 on a rank that has less to do
+            loss = self.loss(batch) * count if count else batch.images.new_zeros(())
+            self._add("val", loss, count)
             return
         features, clusters, _ = self.embed(batch.images)
         rows = (

@@ -39,6 +39,7 @@ class SimCLR(PretextModule):
 
     leaves: ClassVar[tuple[str, ...]] = ("scores", "features")
     drop_last: ClassVar[bool] = True
+    recipe: ClassVar[int] = 2  # its loss in float32
     members: Tensor
     bank: Tensor
 
@@ -95,7 +96,8 @@ class SimCLR(PretextModule):
         z0, z1 = self.project(self.backbone(self.standardize(batch.images))).chunk(2)
         all0, first = self.gather_views(z0)
         all1, _ = self.gather_views(z1)
-        return nt_xent(z0, z1, self.temperature, all0, all1, first)
+        with torch.autocast(z0.device.type, enabled=False):  # its products would be in bf16
+            return nt_xent(z0, z1, self.temperature, all0, all1, first)
 
     def embed(self, images: Tensor) -> Embedding:
         pooled = self.backbone(self.standardize(images))

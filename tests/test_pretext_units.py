@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_the_vae_is_as_large_as_the_studys(
     """1.18 M parameters for MNIST and 6.3 M for Tiny ImageNet."""
     model = make_vae(channels, side, latent)
     assert sum(p.numel() for p in model.parameters()) == expected
+
+
+def test_a_rank_with_no_image_left_adds_nothing_to_the_validation_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_vae(1, 8, 4)
+    monkeypatch.setattr(VAE, "_datamodule", SimpleNamespace(val_names=["held_out"]))
+    sums = []
+    for count in (3, 0):
+        with torch.no_grad():
+            model.validation_step(
+                ViewBatch(torch.rand(count, 1, 8, 8), torch.arange(count)), batch_idx=0
+            )
+        sums.append(model._sums["val"].tolist())
+    assert sums[0] == sums[1]
+    assert sums[0][1] == 3
 
 
 @pytest.mark.parametrize("side", [8, 9, 28, 30, 48, 96])

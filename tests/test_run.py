@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -337,7 +338,27 @@ def test_two_processes_make_one_run(reference: Path, pair: Path) -> None:
     assert np.allclose(hits, hits.round()), "a test sample was not counted once"
 
 
-def test_two_processes_killed_and_started_again(pair: Path, tmp_path: Path) -> None:
+def alive(group: int) -> bool:
+    """Whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(there: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it hangs"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
+def test_rank_zero_killed_and_started_again(
+    how: signal.Signals, pair: Path, tmp_path: Path
+) -> None:
+    """The other rank ends with it, whatever it waits for."""
     with open(os.devnull, "w") as nowhere:
         process = subprocess.Popen(
             DDP, cwd=tmp_path, stdout=nowhere, stderr=nowhere, start_new_session=True
@@ -349,9 +370,12 @@ def test_two_processes_killed_and_started_again(pair: Path, tmp_path: Path) -> N
                 break
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.1)
+        process.send_signal(how)
+        process.wait(30)
+        wait_until(lambda: not alive(process.pid), 30)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert len(rows_of(only_run(tmp_path))) < 3
     subprocess.run(DDP, cwd=tmp_path, check=True, capture_output=True, timeout=300)
     assert rows_of(only_run(tmp_path)) == rows_of(pair)

@@ -231,6 +231,20 @@ def small_simclr() -> Any:
     return module.eval()
 
 
+def test_the_loss_is_float32_where_the_network_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datamodules.pretext_data import ViewBatch
+    from pretext.losses import nt_xent
+    from pretext.simclr import SimCLR
+
+    z = torch.nn.functional.normalize(torch.randn(24, 16), dim=1)
+    monkeypatch.setattr(SimCLR, "project", lambda self, pooled: z)
+    module = small_simclr()
+    module._trainer = SimpleNamespace(world_size=1, global_rank=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = module.loss(ViewBatch(both_views().flatten(0, 1), torch.arange(12)))
+    assert torch.equal(loss, nt_xent(*z.chunk(2), 0.1))
+
+
 def both_views() -> torch.Tensor:
     """(2, 12, C, H, W): two views of 12 images."""
     return torch.rand(2, 12, 1, 8, 8, generator=torch.Generator().manual_seed(1))

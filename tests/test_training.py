@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,11 @@ def test_without_validation_the_last_weights_count(tmp_path: Path, devices: Devi
     assert row["epoch_best"] == 1
 
 
-def test_metrics_equal_sklearns(datamodule: PoolDataModule, devices: Devices) -> None:
+@pytest.mark.parametrize("cells", [2**24, 700])  # all of a batch at once, and 7 of it
+def test_metrics_equal_sklearns(
+    cells: int, datamodule: PoolDataModule, devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("active.predictor.CELLS", cells)
     classifier = make_classifier()
     row = Training(5, 1).fit(classifier, datamodule, devices, [], [])
     test = datamodule.images.test
@@ -204,6 +209,19 @@ def test_a_checkpoint_loads_without_pickles(tmp_path: Path) -> None:
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make_classifier(**wrong)
+
+
+def test_ranks_draw_dropout_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for world, rank in ((1, 0), (2, 0), (2, 1)):
+        classifier = make_classifier()
+        torch.manual_seed(3)
+        monkeypatch.setattr(Classifier, "trainer", SimpleNamespace(world_size=world))
+        monkeypatch.setattr(Classifier, "global_rank", rank)
+        classifier.on_train_start()
+        drawn.append(torch.rand(1).item() if world > 1 else torch.initial_seed())
+    assert drawn[0] == 3  # one device: as it was
+    assert drawn[1] != drawn[2]
 
 
 def test_models_of_earlier_cycles_are_freed(
