@@ -49,8 +49,8 @@ def section(material: Material) -> Section:
         "One panel a query, one line an initial pool: the mean over seeds with its 95 % t "
         "interval; the random pool is the control. Intervals of single curves are wider than that "
         "of a difference, because pools of one seed share the validation set, the fresh weights "
-        "and the test set: “difference to random” shows the paired one. Several pretext models of a "
-        "seed are averaged first, so that these intervals speak of the models that were trained; "
+        "and the test set: “difference to random” shows the paired one. Several pretext models of "
+        "a seed are averaged first, so that these intervals speak of the models that were trained; "
         "those of the verdicts speak of others as well."
     )
     differences = material.differences
