@@ -176,6 +176,9 @@ def test_what_the_runs_lack_is_said() -> None:
         "; random, least_confidence, margin, coreset, vaal, ens_varr on MNIST; MNIST beyond 300 "
         "labels (the paper: 660); pretext models of the recipes' length on MNIST."
     )
+    start = curves.r1(Study(study({"vae": DOWN}, "mnist-pretext_epochs0.02", end=5)))
+    assert start.answer == "confirmed"
+    assert start.why.endswith("; pretext models of the recipes' length on MNIST.")
     whole = curves.r3(Study(study({"simclr": DOWN}, queries=("random", *ACTIVE))))
     assert whole.why.endswith("; not run: CIFAR-100; Tiny ImageNet.")
     assert answer("r6", study({}, end=5)) == "not run"

@@ -46,6 +46,7 @@ def r1(study: Study) -> Answer:
         lacks = study.lacks(data, POOLS)
         lacking += lacks
         if not lacks:
+            lacking += study.departs(data, (), end=False)
             tables.append(_beside_the_mean(study.rows(data, POOLS)))
     if not tables:
         return conclude(claim, [], lacking)

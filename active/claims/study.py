@@ -105,16 +105,16 @@ class Study:
         return [f"{arm} on {TITLES[data]}" for arm in ("random", *arms) if arm not in there]
 
     def departs(
-        self, data: str, queries: Iterable[str], budgets: Budgets | None = None
+        self, data: str, queries: Iterable[str], budgets: Budgets | None = None, end: bool = True
     ) -> list[str]:
-        """In what the runs of a data set fall short of the paper's."""
+        """In what the runs of a data set fall short of the paper's; `end`: at the end as well."""
         names, found = self.names(data, budgets), []
         rows = self.own[self.own["data"].isin(names)]
         there = set(rows["query"].str.split("-").str[0])
         unasked = [query for query in queries if query not in there]
         if unasked:
             found.append(f"{', '.join(unasked)} on {TITLES[data]}")
-        if not self.whole(data, budgets):
+        if end and not self.whole(data, budgets):
             row = rows.loc[rows["pool/fraction"].idxmax()]
             paper = _paper(data, budgets)[1] / row["pool/fraction"] * row["pool/labeled"]
             labels = f"{row['pool/labeled']:,.0f} labels (the paper: {paper:,.0f})"
