@@ -116,9 +116,10 @@ def _caveats(material: Material, table: pd.DataFrame) -> list[str]:
     if seeds < 2:
         found.append("With a single seed nothing can be decided.")
     elif words.known(detectable):
+        what = f"a difference of {100 * detectable:.1f} points (median)"
         found.append(
-            f"Undecided is not equal: with {words.plural(seeds, 'seed')} a difference of "
-            f"{100 * detectable:.1f} points (median) would have been found with 80 % power."
+            f"Undecided is not equal: with {words.plural(seeds, 'seed')} "
+            f"{what if detectable < 1 else 'no difference'} would have been found with 80 % power."
         )
     if (table["scope"] == "this artifact").any():
         found.append(
