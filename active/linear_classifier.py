@@ -51,7 +51,8 @@ class LinearClassifier(Predictor):
     def mc_logits(self, pooled: Tensor, masks: Tensor) -> Tensor:
         weights = self.head.weight * masks[:, None]  # (S, C, D): cheaper than to mask N samples
         bias = self.head.bias.repeat(len(masks))[:, None]
-        with torch.autocast(pooled.device.type, enabled=False):  # samples last: `bayesian` reads on
+        # Images last in memory: `active.bayesian` runs over them.
+        with torch.autocast(pooled.device.type, enabled=False):
             logits = torch.addmm(bias, weights.flatten(0, 1), pooled.T)
         return logits.view(len(masks), self.num_classes, -1).transpose(1, 2)
 

@@ -12,13 +12,12 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.errors import UserError
-from pretext.ranks import end_with_parent, leave_sigterm
+from pretext.ranks import end_with_parent, launched_by_lightning, leave_signals
 
 Result = TypeVar("Result")
 FULL = "32-true"
@@ -131,12 +130,9 @@ class Devices:
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,  # ours know the run's seed
         }
-        if SLURMEnvironment.detect():  # a run goes on by itself; a checkpoint of theirs is no start
-            settings["plugins"] = [SLURMEnvironment(auto_requeue=False)]
         shared = {**self._arguments, "strategy": self._arguments["strategy"]()}
         trainer = pl.Trainer(**(settings | shared | arguments))
-        if trainer.world_size > 1:
-            leave_sigterm(trainer)
+        leave_signals(trainer)
         return trainer
 
     def start(self) -> None:
@@ -147,7 +143,7 @@ class Devices:
             trainer.predict(_Hello(), loader, return_predictions=False)
             self._strategy = trainer.strategy
             torch.set_num_threads(self._threads)  # the launch has set its own
-            if not self.is_zero:
+            if launched_by_lightning(trainer):
                 end_with_parent()
 
     @property

@@ -1,4 +1,4 @@
-"""What Lightning leaves undone where a run has several processes."""
+"""What Lightning leaves undone, or does beside us, where a process is told to stop."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 LOOK_EVERY = 0.5  # seconds
-GRACE = 60.0  # seconds that rank zero has for its last words
+GRACE = 60.0  # seconds that the parent has for its last words
+
+
+def launched_by_lightning(trainer: pl.Trainer) -> bool:
+    """Whether another of our processes started this one, not torchrun, srun or a user."""
+    environment = trainer._accelerator_connector.cluster_environment
+    return isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
 
 
 def end_with_parent() -> None:
-    """This process, another rank than zero, ends soon after the one that started it, not before.
+    """This process ends soon after the one that started it, and not before.
 
-    Lightning ends the other ranks through the Trainer that launched them, which is not the one at
-    work; they would wait for rank zero, on their devices, until the strategy's timeout. And where
-    an error is everyone's, it kills rank zero as soon as another rank has ended with it, while
-    rank zero may be sending what its loggers hold.
+    Lightning ends the ranks that it launched through the Trainer that did so, which is not the one
+    at work; they would wait for rank zero, on their devices, until the strategy's timeout. And
+    where an error is everyone's, it kills the parent as soon as a child has ended with it, while
+    the parent may be sending what its loggers hold.
     """
     parent = os.getppid()
 
@@ -38,15 +45,21 @@ def end_with_parent() -> None:
     atexit.register(outlive, GRACE)
 
 
-def leave_sigterm(trainer: pl.Trainer) -> None:
-    """SIGTERM ends a run at once and needs no agreement of ranks, see `conf.launch`.
+def leave_signals(trainer: pl.Trainer) -> None:
+    """SIGTERM ends a run at once, see `conf.launch`, and a run goes on from its own files.
 
-    Lightning's would cost a broadcast and a wait in every training batch, and one in the handler
-    itself, where the others are in the middle of a step.
+    Lightning's answer to SIGTERM would cost several ranks a broadcast and a wait in every training
+    batch, and one in the handler itself, where the others are in the middle of a step. On Slurm it
+    would save a checkpoint before a requeue, and every later Trainer would load that.
     """
-    nothing: Any = _nothing
-    trainer._signal_connector._sigterm_notifier_fn = nothing  # type: ignore[method-assign]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = nothing  # type: ignore[method-assign]
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False
+    if trainer.world_size > 1:
+        nothing: Any = _nothing
+        trainer._signal_connector._sigterm_notifier_fn = nothing  # type: ignore[method-assign]
+        epoch_loop = trainer.fit_loop.epoch_loop
+        epoch_loop._broadcast_sigterm_tensor = nothing  # type: ignore[method-assign]
 
 
 def _nothing(*_: Any) -> None:

@@ -70,9 +70,10 @@ def test_a_fresh_run_lies_in_the_band(
     )  # fmt: skip
     assert finished.status == 0, finished.err
     arm = table[(table["init"] == "random") & (table["query"] == "least_confidence")]
-    for row, (_, then) in zip(
-        rows_of(only_run(tmp_path)), arm[arm["seed"] == "seed0"].iterrows(), strict=False
-    ):
+    rows = rows_of(only_run(tmp_path))
+    assert len(rows) == 2
+    before = arm[(arm["seed"] == "seed0") & (arm["cycle"] < 2)]
+    for row, (_, then) in zip(rows, before.iterrows(), strict=True):
         assert row["pool/labeled"] == then["labeled"]
         band = 4 * spread(table, row["cycle"])
         assert abs(row["test/acc"] - then["acc"]) < band

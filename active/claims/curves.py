@@ -118,12 +118,11 @@ def r5(study: Study) -> Answer:
         control="the VAE pool",
     )
     lacking = study.lacks("cifar100", POOLS)
-    rows = study.rows("cifar100", POOLS) if not lacking else study.own.iloc[:0]
-    lacking += [] if lacking else study.departs("cifar100", ACTIVE)
-    active = rows[
-        rows["query"].str.split("-").str[0].isin(ACTIVE)
-        & rows["data"].isin(study.whole("cifar100"))
-    ]
+    if lacking:
+        return conclude(claim, [], lacking)
+    lacking, rows = study.departs("cifar100", ACTIVE), study.rows("cifar100", POOLS)
+    asked = rows["query"].str.split("-").str[0].isin(ACTIVE)
+    active = rows[asked & rows["data"].isin(study.whole("cifar100"))]
     if active.empty:
         return conclude(claim, [], lacking)
     table = compare_pools(active, study.margin, study.alpha, control="vae")

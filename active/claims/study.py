@@ -21,7 +21,8 @@ TITLES = {
 Budgets = tuple[float, float]  # shares of the images that are labeled first and last
 USUAL: Budgets = (0.1, 0.6)
 BUDGETS = {"mnist": (0.001, 0.011)}
-NEAR = 1.5  # a start within this factor is the paper's budget, and so is an end not below it
+NEAR = 1.5  # a start within this factor is the paper's budget
+LAST = 0.95  # and so is an end of at least this share of its last budget
 # Parts of a run's name that change nothing of the protocol; whatever else it says does.
 LEARNER = r"resnet18(-(dropout|members|threads|precision|mixed|true|val_checks|compile)[^-]*)*"
 SHORT = "pretext_epochs"  # pretext models of another length than their recipes'
@@ -77,8 +78,8 @@ class Study:
     def whole(self, data: str, budgets: Budgets | None = None) -> list[str]:
         """Those of `names` whose runs go on to the paper's last budget."""
         last = self.own.groupby("data")["pool/fraction"].max()
-        least = _paper(data, budgets)[1] / NEAR
-        return [name for name in self.names(data, budgets) if last[name] > least]
+        least = LAST * _paper(data, budgets)[1]
+        return [name for name in self.names(data, budgets) if last[name] >= least]
 
     def rows(self, data: str, arms: Iterable[str], budgets: Budgets | None = None) -> pd.DataFrame:
         """Rows of these pools and the random one, under the paper's queries."""
