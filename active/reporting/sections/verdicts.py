@@ -50,7 +50,8 @@ def section(material: Material) -> Section:
         f"{material.metric_name}. The verdict is equivalent if the 90 % interval lies within "
         f"{words.margin(material.margin)} of zero; else better or worse if the paired t test has "
         "p < .05 after Holm's correction over all pools and queries; else undecided. “Detectable” "
-        "is the smallest true difference that a single test would have found with 80 % power. "
+        "is the smallest true difference that the first step of this correction would have found "
+        "with 80 % power. Equivalence is each comparison's own, uncorrected. "
         "“Scope” says what the intervals speak of: with one pretext model behind all seeds, of "
         "that model alone."
     )
