@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import optimize
 from sklearn.linear_model import LogisticRegression
 
@@ -52,6 +53,31 @@ def test_classes_that_no_label_shows(shown: int) -> None:
 
     slow = optimize.minimize(objective, np.zeros(24), options={"gtol": 1e-8}).x.reshape(4, 6)
     assert np.allclose(fit_logistic(features, labels, 4, 0.7).numpy(), slow, atol=1e-4)
+
+
+@pytest.mark.parametrize("c", [0.1, 10.0])
+def test_the_optimum_is_reached_on_correlated_features(c: float) -> None:
+    """A few directions hold most of the variance, as in pretext features: L-BFGS gets nowhere."""
+    rng = np.random.default_rng(0)
+    spectrum = 1 / np.arange(1, 201) ** 1.5
+    rows = np.maximum(rng.normal(size=(2000, 200)) * spectrum @ rng.normal(size=(200, 300)), 0)
+    rows = (rows - rows.mean(0)) / rows.std(0)
+    labels = (rows[:, :5] + rng.gumbel(size=(2000, 5))).argmax(1)
+    inputs = torch.from_numpy(np.concatenate([rows, np.ones((2000, 1))], axis=1))
+    truth = torch.from_numpy(labels)
+    ours = fit_logistic(inputs[:, :-1].float(), truth, 5, c)
+    inputs[:, :-1] = inputs[:, :-1].float()
+    weights = ours.clone().requires_grad_()
+    loss = F.cross_entropy(inputs @ weights.T, truth, reduction="sum")
+    (slope,) = torch.autograd.grad(weights.square().sum() / 2 + c * loss, weights)
+    assert float(slope.norm()) < 1e-3  # by strong convexity the distance to the optimum is below
+
+
+def test_features_that_are_not_finite() -> None:
+    features, labels = blobs(12, 4, 3)
+    features[5, 2] = torch.inf
+    with pytest.raises(ArithmeticError, match="finite"):
+        fit_logistic(features, labels, 3, 1.0)
 
 
 def test_duplicates_and_one_sample() -> None:
