@@ -1,4 +1,4 @@
-"""Shared fixtures: the command line in this process, and small data."""
+"""Shared fixtures: the command line in this process, small data, small pretext models."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+# Helpers whose assertions tell values too when they fail.
+pytest.register_assert_rewrite("tests.artifact_folder", "tests.claim_tables", "tests.feature_sets")
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # tests also run before `pip install -e .`
@@ -66,6 +69,22 @@ def run_cli(program: str, *arguments: str) -> Finished:
     return Finished(status, out.getvalue(), err.getvalue())
 
 
+def run(folder: Path, *arguments: str) -> Finished:
+    """active/run.py in a folder."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        return run_cli("active", *arguments)
+
+
+def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Path:
+    """A run in a folder of its own."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    finished = run_cli("active", *TINY, *arguments)
+    assert finished.status == 0, finished.err
+    return only_run(folder)
+
+
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
     """`cli("--query", "margin")` runs active/run.py in an empty folder."""
@@ -80,6 +99,36 @@ def data_root() -> str:
     if not root:
         pytest.skip("DATA_ROOT is not set: it names the folder with the real images")
     return root
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is an empty one."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """`train("vae", "again", "--seed", "1")`: an artifact in the folder `again`, made once."""
+    from pretext.artifacts import Artifact
+    from tests.pretext_artifacts import EPOCHS, command
+
+    root = tmp_path_factory.mktemp("pretext")
+
+    def make(model: str, folder: str = "first", *more: str, epochs: int = EPOCHS) -> Artifact:
+        finished = command(model, root / folder, *more, epochs=epochs)
+        assert finished.status == 0, finished.err
+        return Artifact(Path(finished.out.splitlines()[-1]))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def loose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 60 images without labels."""
+    folder = tmp_path_factory.mktemp("loose")
+    write_images(folder, 60)
+    return folder
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from collections import Counter
 from math import log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,10 +14,8 @@ import pytest
 from PIL import Image
 
 from datamodules.sources import Digits
-from tests.conftest import only_run, rows_of, run_cli, selected_of, write_images
-from tests.test_kill import SERVER, finish, kill_after
+from tests.conftest import only_run, rows_of, run, selected_of
 
-SERVER.set_forkserver_preload(["tests.test_arms", "active.job", "pretext.making", "pretext.simclr"])
 SHORT = ("--cycles", "0", "--trainer.max_epochs", "1", "--logger", "csv")
 TRAIN = Digits().open().train
 LABELS = TRAIN.labels
@@ -48,13 +43,6 @@ INITS: dict[str, tuple[str, str]] = {
     "histogram": ("--init.of.model.max_epochs 2", "vae"),
 }
 SCORED = ("simclr", "vae", "rotation", "inpainting")
-
-
-def run(folder: Path, *arguments: str) -> Any:
-    """active/run.py in a folder."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        return run_cli("active", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -226,108 +214,3 @@ def test_a_finished_run_needs_its_artifact_no_more(shared: Path, tmp_path: Path)
     assert "is finished" in finished.out
     assert not list(tmp_path.glob("artifacts/*/simclr-*"))
     assert rows_of(tmp_path / reference.relative_to(shared)) == rows_of(reference)
-
-
-COMMAND = ("--init", "simclr", "--init.model.max_epochs", "2", "--cycles", "1", "--query", "margin",
-           "--trainer.max_epochs", "2", "--data.recipe.width", "4", "--logger", "csv")  # fmt: skip
-
-
-def dying(folder: str, place: str = "", count: int = 0) -> None:
-    """The run in a process of its own, killed in training its pretext model or its classifier."""
-    from active.classifier import Classifier
-    from pretext import progress
-    from pretext.simclr import SimCLR
-
-    os.chdir(folder)
-    progress.SAVE_EVERY = 0
-    kinds: dict[str, Any] = {"pretext": SimCLR, "classifier": Classifier}
-    if place:
-        step = kill_after(kinds[place].training_step, count, True)
-        kinds[place].training_step = lambda self, batch: step(self, batch)
-    assert run_cli("active", *COMMAND).status == 0
-
-
-def test_killed_and_started_again(tmp_path: Path) -> None:
-    """In the second epoch of the pretext model, then in the second cycle."""
-    for name in ("undisturbed", "killed"):
-        (tmp_path / name).mkdir()
-    processes = []
-    for name, *arguments in (
-        ("undisturbed",), ("killed", "pretext", 7), ("killed", "classifier", 5), ("killed",),
-    ):  # fmt: skip
-        process = SERVER.Process(target=dying, args=(str(tmp_path / name), *arguments))
-        process.start()
-        processes.append(finish(process))
-    assert processes == [0, -signal.SIGKILL, -signal.SIGKILL, 0]
-    undisturbed, killed = (only_run(tmp_path / name) for name in ("undisturbed", "killed"))
-    assert rows_of(killed) == rows_of(undisturbed)
-    assert len(rows_of(killed)) == 2
-    assert selected_of(killed) == selected_of(undisturbed)
-    assert (killed / "curves.csv").read_text() == (undisturbed / "curves.csv").read_text()
-    for name in ("pool.json", "contact_sheet.png"):
-        assert (killed / "cycle_0" / name).read_bytes() == (
-            undisturbed / "cycle_0" / name
-        ).read_bytes()
-
-
-def test_min_steps_lengthens_short_cycles_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """20, 40 and 60 labels in batches of 8 are 3, 5 and 8 steps an epoch."""
-    from active.classifier import Classifier
-
-    steps = 0
-    training_step = Classifier.training_step
-
-    def counted(self: Classifier, batch: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        return training_step(self, batch)
-
-    monkeypatch.setattr(Classifier, "training_step", counted)
-    finished = run(
-        tmp_path, "--cycles", "2", "--trainer.max_epochs", "2", "--logger", "csv",
-        "--learner.batch_size", "8", "--learner.min_steps", "13",
-    )  # fmt: skip
-    assert finished.status == 0, finished.err
-    lines = (only_run(tmp_path) / "curves.csv").read_text().splitlines()[1:]
-    epochs = Counter(line.split(",")[0] for line in lines)
-    assert epochs == {"0": 5, "1": 3, "2": 2}  # 15, 15 and 16 steps
-    assert steps == 5 * 3 + 3 * 5 + 2 * 8
-    assert [line.split(",")[1] for line in lines] == [str(e) for e in range(1, 11)]
-    assert "min_steps13" in only_run(tmp_path).parts[-2]
-
-
-def test_files_to_label_first_without_labels(tmp_path: Path) -> None:
-    """The hardest by the artifact's scores, hardest first."""
-    write_images(tmp_path / "pictures", 30)
-    finished = run(
-        tmp_path, "--data", "folder", "--data.root", "pictures", "--data.size", "16",
-        "--data.recipe.width", "8", "--init", "vae", "--init.model.max_epochs", "1",
-        "--init_budget", "6", "--logger", "csv",
-    )  # fmt: skip
-    assert finished.status == 0, finished.err
-    (file,) = tmp_path.glob("artifacts/folder/vae-*/samples.parquet")
-    table = pq.read_table(file)
-    scores = dict(zip(table["id"].to_pylist(), table["score"].to_pylist(), strict=True))
-    lines = (only_run(tmp_path) / "label_first.csv").read_text().splitlines()[1:]
-    assert [line.split(",")[1].strip('"') for line in lines] == sorted(
-        scores, key=lambda name: -scores[name]
-    )[:6]
-
-
-def test_classifier_and_simclr_share_one_backbone() -> None:
-    from active.classifier import Classifier
-    from pretext.simclr import SimCLR
-    from tests.test_stages import small_simclr
-
-    classifier = Classifier(num_classes=10, channels=1, width=8, stem=3, max_pool=False)
-    simclr: SimCLR = small_simclr()
-    assert type(classifier.backbone) is type(simclr.backbone)
-    shapes = [
-        {name: tuple(value.shape) for name, value in module.backbone.state_dict().items()}
-        for module in (classifier, simclr)
-    ]
-    assert shapes[0] == shapes[1]
-    assert len(shapes[0]) > 100
-    simclr.backbone.load_state_dict(classifier.backbone.state_dict())

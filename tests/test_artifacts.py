@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -12,8 +11,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 
+from tests.artifact_folder import FILES, assert_same, only, record_of, whole
 from tests.conftest import run_cli
 from tests.test_kill import SERVER, die, finish, kill_after
 
@@ -24,7 +23,6 @@ SIMCLR = (
     "--model", "simclr", "--model.max_epochs", "3", "--data.recipe.width", "4", "--logger", "none",
     "--artifacts_dir", "X",
 )  # fmt: skip
-FILES = ("model.ckpt", "samples.parquet", "features.npy", "features_test.npy")
 
 
 def kill_at(place: str) -> None:
@@ -107,34 +105,6 @@ def start(*arguments: Any) -> Any:
 
 def printed(folder: Path, *processes: Any) -> list[str]:
     return [(folder / f"{process.pid}.txt").read_text() for process in processes]
-
-
-def whole(folder: Path, model: str = "simclr") -> list[Path]:
-    """Every folder of the model that has a record: what is taken for finished."""
-    return [file.parent for file in folder.glob(f"X/digits/{model}-*/record.json")]
-
-
-def only(folder: Path, model: str = "simclr") -> Path:
-    (artifact,) = whole(folder, model)
-    return artifact
-
-
-def record_of(artifact: Path) -> dict[str, Any]:
-    return json.loads((artifact / "record.json").read_text())
-
-
-def assert_same(artifact: Path, reference: Path) -> None:
-    """Bit-equal numbers and weights, and the same names of files."""
-    assert artifact.name == reference.name
-    assert {f.name for f in artifact.iterdir()} == {f.name for f in reference.iterdir()}
-    for name in FILES[1:]:
-        assert (artifact / name).read_bytes() == (reference / name).read_bytes(), name
-    weights, known = (
-        torch.load(folder / "model.ckpt", weights_only=True)["state_dict"]
-        for folder in (artifact, reference)
-    )
-    assert weights.keys() == known.keys()
-    assert all(torch.equal(weights[name], known[name]) for name in known)
 
 
 @pytest.fixture(scope="module")
@@ -274,70 +244,3 @@ def test_how_often_monitors_look_changes_no_number(reference: Path, tmp_path: Pa
         monkeypatch.chdir(tmp_path)
         assert run_cli("pretext", *SIMCLR, "--trainer.val_checks", "1").status == 0
     assert_same(only(tmp_path), reference)
-
-
-@pytest.fixture(scope="module")
-def fingerprint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """That of a command's artifact; nothing is trained."""
-    from conf.cli import expand, parse
-    from pretext import setup
-    from pretext.job import _stage
-
-    caches = str(tmp_path_factory.mktemp("caches"))
-    setup._images.cache_clear()
-
-    def of(*arguments: str) -> str:
-        place = () if "--artifacts_dir" in arguments else ("--artifacts_dir", caches)
-        (job,) = expand("pretext", parse([*arguments, *place], "pretext"))
-        return _stage(job).fingerprint
-
-    return of
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "--model.temperature 0.2", "--model.max_epochs 31", "--model.features projection",
-        "--model.bank 100", "--pretext.seed 1", "--data.imbalance 5", "--data.mean [0.5]",
-        "--data.recipe.width 8", "--trainer.precision bf16-mixed",
-    ],
-)  # fmt: skip
-def test_fingerprint_changes_with(fingerprint: Callable[..., str], change: str) -> None:
-    assert fingerprint(*change.split()) != fingerprint()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "--artifacts_dir elsewhere", "--data.workers 2", "--data.eval_batch_size 7",
-        "--logger none", "--logger wandb", "--trainer.threads 2", "--trainer.val_checks 1",
-        "--pretext.if_missing error", "--trainer.timeout_hours 1", "--data.in_memory false",
-    ],
-)  # fmt: skip
-def test_fingerprint_does_not_change_with(
-    fingerprint: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert fingerprint(*change.split()) == fingerprint()
-
-
-def test_fingerprint_of_a_stage_holds_its_parents(fingerprint: Callable[..., str]) -> None:
-    scan = ("--model", "scan")
-    others = [
-        (), ("--model.threshold", "0.9"), ("--model.parent.num_neighbors", "5"),
-        ("--model.parent.parent.temperature", "0.2"),
-    ]  # fmt: skip
-    assert len({fingerprint(*scan, *other) for other in others}) == len(others)
-
-
-def test_fingerprint_changes_with_the_pixels_of_a_folder(
-    fingerprint: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests.conftest import write_images
-
-    monkeypatch.chdir(tmp_path)
-    folder = ("--data", "folder", "--data.root", "pictures", "--data.size", "16")
-    write_images(tmp_path / "pictures", 12, seed=1)
-    first = fingerprint(*folder, "--artifacts_dir", "a")
-    write_images(tmp_path / "pictures", 12, seed=2)
-    assert fingerprint(*folder, "--artifacts_dir", "b") != first

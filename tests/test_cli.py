@@ -1,16 +1,10 @@
-"""The command line as typed: flags, help, names, grids, and what a run is called."""
+"""The command line as read: flags, help, wrong words, and what a run is called."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import yaml
 
 from active.arm import build_arm, build_query, check_reads
 from conf.cli import expand, parse
@@ -18,9 +12,7 @@ from conf.compose import build, compose_config, composer, groups, groups_of, pla
 from conf.help import help_text
 from datamodules.errors import UserError
 from pretext.request import check_model
-from tests.conftest import ROOT, TINY, only_run, rows_of, run_cli
-
-Cli = Callable[..., object]
+from tests.conftest import ROOT
 
 
 def jobs(*words: str) -> list:
@@ -172,90 +164,6 @@ def test_help_names_every_setting() -> None:
     assert "  --model.temperature " in help_text("pretext")
 
 
-def run_script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    """In a process of its own, which tells whether torch was imported."""
-    code = (
-        "import sys, runpy, atexit\n"
-        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
-        f"sys.argv = ['run.py', *{list(arguments)!r}]\n"
-        f"sys.path.insert(0, {str(ROOT / 'active')!r})\n"
-        f"runpy.run_path({str(ROOT / 'active/run.py')!r}, run_name='__main__')\n"
-    )
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status"),
-    [
-        (["--help"], 0),
-        (["--query", "entropi"], 2),
-        (["--data", "mnst"], 2),
-        (["--trainer.max_epoch", "3"], 2),
-        (["--seed", "one"], 2),
-        (["--cfg", "job"], 0),
-    ],
-)
-def test_answers_without_torch(arguments: list[str], status: int, tmp_path: Path) -> None:
-    finished = run_script(*arguments, cwd=tmp_path)
-    assert finished.returncode == status
-    assert finished.stderr.splitlines()[-1] == "False"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_cfg_prints_what_would_run(tmp_path: Path) -> None:
-    out = run_script("--data", "mnist", "--cfg", "job", "--seed", "4", cwd=tmp_path).stdout
-    config = yaml.safe_load(out)
-    assert config["seed"] == 4
-    assert config["learner"]["lr"] == 0.005
-
-
-def test_a_grid_as_typed(cli: Cli, tmp_path: Path) -> None:
-    finished = cli(*TINY, "--query", "random,margin", "--seed", "0,1", "--cycles", "1", "-m")
-    assert finished.status == 0, finished.err
-    runs = sorted(p.parent for p in tmp_path.glob("runs/**/cycles.jsonl"))
-    assert len(runs) == 4
-    assert all(len(rows_of(run)) == 2 for run in runs)
-    assert {p.name for p in tmp_path.iterdir()} == {"runs", "artifacts"}
-
-
-def test_one_bad_job_of_three(cli: Cli, tmp_path: Path) -> None:
-    """A run that fails is recorded and reported; the other two finish; started again, it heals."""
-    command = [*TINY, "--seed", "0,1,2", "--cycles", "0", "-m"]
-    bad = tmp_path / "runs/single/digits/random/random/resnet18-max_epochs4-val_checks4/seed1"
-    bad.mkdir(parents=True)
-    (bad / "cycles.jsonl").write_text("not a row\n")
-    finished = cli(*command)
-    assert finished.status == 1
-    assert "1 of 3 runs failed" in finished.err
-    assert "damaged at line 1" in (bad / "error.txt").read_text()
-    done = list(tmp_path.glob("runs/**/cycle_0/model.ckpt"))
-    assert len(done) == 2
-    (bad / "cycles.jsonl").unlink()
-    assert cli(*command).status == 0
-    assert len(rows_of(bad)) == 1
-    assert not (bad / "error.txt").exists()
-
-
-def test_a_bug_in_one_job_is_recorded_with_its_traceback(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from active.cycle import Run
-
-    go = Run.go
-
-    def broken(self: Run, done: int, cycles: int) -> None:
-        if self.seeds.seed == 1:
-            raise ZeroDivisionError("a bug")
-        go(self, done, cycles)
-
-    monkeypatch.setattr(Run, "go", broken)
-    finished = cli(*TINY, "--seed", "0,1,2", "--cycles", "0", "-m")
-    assert finished.status == 1
-    (file,) = tmp_path.glob("runs/**/error.txt")
-    assert "Traceback" in file.read_text()
-    assert len(list(tmp_path.glob("runs/**/cycle_0/model.ckpt"))) == 2
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -287,28 +195,8 @@ def test_wrong_words(words: list[str], sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_grids_cannot_use_ddp(cli: Cli, tmp_path: Path) -> None:
-    for how in (["--trainer", "ddp"], ["--trainer.devices", "2"]):
-        refused = cli(*how, "--seed", "0,1", "-m")
-        assert refused.status == 2
-        assert "cannot use --trainer ddp" in refused.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_tiny_run_has_one_folder(cli: Cli, tmp_path: Path) -> None:
-    for flags in itertools.permutations(["--query=margin", "--init=balanced"]):
-        assert cli(*TINY, "--cycles", "0", *flags).status == 0
-    assert only_run(tmp_path).parent.parent.name == "margin"
-
-
 def test_runs_that_are_the_same_are_one() -> None:
     """`bins: 1` is what the option has anyway."""
     flags = ("--init", "simclr", "--seed", "0", "--query", "random")
     paths = [job.name.path for job in jobs("--experiment", "binning", *flags)]
     assert len(paths) == len(set(paths)) == 4
-
-
-def test_a_report_is_no_grid() -> None:
-    refused = run_cli("report", "--experiment", "quick", "-m")
-    assert refused.status == 2
-    assert "one job" in refused.err

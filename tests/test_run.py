@@ -1,11 +1,10 @@
-"""Whole runs on the digits: the same seed, the same numbers; resume, skip, extend, refuse."""
+"""Whole runs on the digits: what is left, the same numbers each time, on two processes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,18 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TINY, only_run, rows_of, run_cli, selected_of, write_images
+from tests.conftest import ROOT, TINY, only_run, rows_of, run_in, selected_of
 
 Cli = Callable[..., object]
-
-
-def run_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Path:
-    """A run in a folder of its own."""
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    finished = run_cli("active", *TINY, *arguments)
-    assert finished.status == 0, finished.err
-    return only_run(folder)
 
 
 @pytest.fixture(scope="module")
@@ -173,146 +163,6 @@ def test_a_finished_run_is_skipped_and_can_be_extended(
     assert selected_of(run) == selected_of(reference)
     # Fewer cycles than are there are finished too, also with other threads: nothing is computed.
     assert cli(*short).status == 0
-
-
-def test_another_config_is_refused(cli: Cli, tmp_path: Path) -> None:
-    command = [*TINY, "--query", "margin"]
-    assert cli(*command).status == 0
-    run = only_run(tmp_path)
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["learner"]["lr"] = 0.5
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    before = (run / "cycles.jsonl").read_bytes()
-    refused = cli(*command)
-    assert refused.status == 2
-    assert "learner.lr (0.5 there, 0.025 here)" in refused.err
-    assert "seed" not in refused.err.split("settings:")[1].split(";")[0]
-    assert (run / "cycles.jsonl").read_bytes() == before
-
-
-def test_another_environment_is_refused_while_there_is_work(cli: Cli, tmp_path: Path) -> None:
-    assert cli(*TINY).status == 0
-    run = only_run(tmp_path)
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["environment"]["precision"] = "bf16-mixed"
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "is finished" in cli(*TINY).out
-    refused = cli(*TINY, "--cycles", "3")
-    assert refused.status == 2
-    assert "precision (bf16-mixed there, 32-true here)" in refused.err
-
-
-def test_settings_that_change_no_result_are_not_compared(cli: Cli, tmp_path: Path) -> None:
-    assert cli(*TINY).status == 0
-    other = [
-        "--logger",
-        "none",
-        "--data.in_memory",
-        "false",
-        "--data.workers",
-        "0",
-        "--cycles",
-        "3",
-    ]
-    finished = cli(*TINY, *other)
-    assert finished.status == 0, finished.err
-    assert len(rows_of(only_run(tmp_path))) == 4
-
-
-def test_two_processes_do_not_share_a_run(cli: Cli, tmp_path: Path) -> None:
-    from active.folder import RunFolder
-
-    assert cli(*TINY).status == 0
-    holder = RunFolder(only_run(tmp_path))
-    holder.lock()
-    try:
-        refused = cli(*TINY, "--cycles", "3")
-    finally:
-        holder.unlock()
-    assert refused.status == 2
-    assert "another process is at work" in refused.err
-    assert cli(*TINY, "--cycles", "3").status == 0
-
-
-def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
-    finished = cli(*TINY, "--query", "entropy", "--dry-run")
-    assert finished.status == 0, finished.err
-    assert list(tmp_path.iterdir()) == []
-    # (20 + 40 + 60) x 4 epochs; 3 x (143 x 4 + 2 x 364); 1433 - 143 - 20, and 20 fewer
-    assert "480 training, 3,900 validation and test, 2,520 query" in finished.out
-    assert "initial pool: 20 samples" in finished.out
-
-
-def test_warm_start_goes_on_from_the_last_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    longer = ["--cycles", "1", "--trainer.max_epochs", "15", "--query", "entropy"]
-    cold = run_in(tmp_path / "c", monkeypatch, *longer)
-    warm = run_in(tmp_path / "w", monkeypatch, *longer, "--learner.warm_start", "true")
-    assert rows_of(warm)[0] == rows_of(cold)[0]
-    assert selected_of(warm) == selected_of(cold)
-
-    def first_loss(run: Path) -> float:
-        """Of the first epoch of cycle 1."""
-        return float((run / "curves.csv").read_text().splitlines()[16].split(",")[2])
-
-    assert first_loss(warm) < 0.9 * first_loss(cold)
-
-
-def test_a_folder_of_images_runs_to_the_end(cli: Cli, tmp_path: Path) -> None:
-    for i, name in enumerate("abc"):
-        write_images(tmp_path / "pictures/train" / name, 20, seed=i)
-        write_images(tmp_path / "pictures/test" / name, 5, seed=10 + i)
-    finished = cli(
-        *TINY, "--data", "folder", "--data.root", "pictures", "--data.size", "16", "--query",
-        "margin", "--init_budget", "6", "--budget", "4", "--learner.width", "4",
-    )  # fmt: skip
-    assert finished.status == 0, finished.err
-    run = only_run(tmp_path)
-    assert re.search(r"/folder-pictures-[0-9a-f]{6}-size16-6\+4/", run.as_posix())
-    assert [row["pool/labeled"] for row in rows_of(run)] == [6, 10, 14]
-    ids = pq.read_table(run / "cycle_1/selected.parquet")["id"].to_pylist()
-    assert all((tmp_path / "pictures" / name).exists() for name in ids)
-
-
-def test_a_folder_without_labels_gets_its_list(cli: Cli, tmp_path: Path) -> None:
-    write_images(tmp_path / "pictures", 30)
-    command = [
-        "--logger",
-        "csv",
-        "--data",
-        "folder",
-        "--data.root",
-        "pictures",
-        "--init_budget",
-        "5",
-    ]
-    finished = cli(*command)
-    assert finished.status == 0, finished.err
-    lines = (only_run(tmp_path) / "label_first.csv").read_text().splitlines()
-    assert lines[0] == "rank,id"
-    names = [line.split(",")[1].strip('"') for line in lines[1:]]
-    assert len(set(names)) == 5
-    assert all((tmp_path / "pictures" / name).exists() for name in names)
-    assert "label_first.csv" in finished.out
-    refused = cli(*command, "--init", "balanced")
-    assert refused.status == 2
-    assert "needs the labels" in refused.err
-
-
-@pytest.mark.real_data
-def test_real_images_run(data_root: str, cli: Cli, tmp_path: Path) -> None:
-    """MNIST and long-tail CIFAR-10 through the whole loop, as small as they can be made."""
-    short = ["--logger", "csv", "--cycles", "1", "--trainer.max_epochs", "1", "--query", "entropy",
-             "--learner.width", "8", "--data.root", data_root]  # fmt: skip
-    assert cli(*short, "--data", "mnist").status == 0
-    run = only_run(tmp_path)
-    assert [row["pool/labeled"] for row in rows_of(run)] == [60, 120]
-    assert rows_of(run)[0]["pool/validation_labels"] == 6000
-    tail = cli(*short, "--data", "cifar10_lt", "--runs_dir", "tail/runs", "--budget", "100")
-    assert tail.status == 0, tail.err
-    assert [row["pool/labeled"] for row in rows_of(only_run(tmp_path / "tail"))] == [1399, 1499]
-    assert rows_of(only_run(tmp_path / "tail"))[0]["pool/validation_labels"] == 1400
 
 
 DDP = (

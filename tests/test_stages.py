@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from datamodules.sources import Digits
+from tests.artifact_folder import only, record_of, whole
 from tests.conftest import ROOT, run_cli, write_images
-from tests.test_artifacts import only, record_of, whole
 from tests.test_kill import SERVER, finish
 from tests.test_logs import read_back
 

@@ -134,3 +134,20 @@ def test_logits_are_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         features, logits = classifier(torch.randn(2, 1, 32, 32))
     assert features.dtype == logits.dtype == torch.float32
+
+
+def test_classifier_and_simclr_share_one_backbone() -> None:
+    from active.classifier import Classifier
+    from pretext.simclr import SimCLR
+    from tests.test_stages import small_simclr
+
+    classifier = Classifier(num_classes=10, channels=1, width=8, stem=3, max_pool=False)
+    simclr: SimCLR = small_simclr()
+    assert type(classifier.backbone) is type(simclr.backbone)
+    shapes = [
+        {name: tuple(value.shape) for name, value in module.backbone.state_dict().items()}
+        for module in (classifier, simclr)
+    ]
+    assert shapes[0] == shapes[1]
+    assert len(shapes[0]) > 100
+    simclr.backbone.load_state_dict(classifier.backbone.state_dict())

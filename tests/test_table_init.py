@@ -16,7 +16,7 @@ from datamodules.initial import Candidates
 from datamodules.inits.clusters import ClusterInit
 from datamodules.inits.scores import ScoreInit
 from datamodules.inits.table import TableInit
-from tests.test_inits import IDS, NUM, make
+from tests.init_candidates import IDS, NUM, make
 
 
 def write(file: Path, frame: dict[str, Any]) -> TableInit:

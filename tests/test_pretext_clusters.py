@@ -1,0 +1,134 @@
+"""Pretext models that leave clusters: SCAN and self-labeling, k-means, DeepCluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pretext.artifacts import Artifact
+from pretext.deepcluster import DeepCluster
+from pretext.making import data_of
+from pretext.scan_step import ScanStep
+from tests.pretext_artifacts import TRAIN, Train, command, context_of, module_of
+from tests.test_pretext_units import RECIPE
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+def test_no_sample_is_its_own_neighbor(train: Train) -> None:
+    """Also where others are equal to it; the rest are the nearest by cosine."""
+    parent = train("simclr")
+    features = torch.from_numpy(np.array(parent.features())[:300])
+    features[100:140] = features[:40]
+    features[140:180] = features[0]
+    arguments = {**parent.record["inputs"], "num_train": 300}
+    module = ScanStep(
+        arguments, 0, **RECIPE, clusters=None, num_neighbors=20, entropy_weight=5.0, flip=False
+    )
+    module.adopt(module_of(parent), features)
+    neighbors = module.neighbors()
+    assert neighbors is not None
+    assert neighbors.shape == (300, 20)
+    cosines = (features.double() @ features.double().T).numpy()
+    for i, row in enumerate(neighbors):
+        assert i not in row
+        assert len(set(row.tolist())) == 20
+        others = np.delete(cosines[i], i)
+        np.testing.assert_allclose(np.sort(cosines[i, row]), np.sort(others)[-20:], atol=1e-6)
+
+
+def test_partners_are_neighbors(train: Train) -> None:
+    """Anchors of a batch come first, then one neighbor of each."""
+    parent = train("simclr")
+    module = ScanStep(
+        parent.record["inputs"], 0, **{**RECIPE, "batch_size": 128}, clusters=None,
+        num_neighbors=20, entropy_weight=5.0, flip=False,
+    )  # fmt: skip
+    module.adopt(module_of(parent), torch.from_numpy(np.array(parent.features())))
+    neighbors = module.neighbors()
+    assert neighbors is not None
+    places = set()
+    for batch in data_of(module, context_of(parent)).train_dataloader():
+        anchors, partners = batch[0].numpy().reshape(2, -1)
+        for anchor, partner in zip(anchors, partners, strict=True):
+            places.add(neighbors[anchor].tolist().index(partner))
+    assert places == set(range(20))
+
+
+def test_self_labeling_remembers_the_clusters_before(train: Train) -> None:
+    """Its parent's weights are kept as they were, batch norm's statistics too."""
+    artifact = train("scan")
+    (name,) = artifact.record["parents"]
+    parent = Artifact(artifact.path.parent / name)
+    assert parent.name.startswith("scan_step-")
+    before = module_of(parent).state_dict()
+    after = module_of(artifact).state_dict()
+    kept = {k: v for k, v in before.items() if k.startswith(("backbone", "head"))}
+    assert all(torch.equal(after[f"before.{k}"], v) for k, v in kept.items())
+    assert not torch.equal(after["head.weight"], before["head.weight"])
+    assert np.array_equal(artifact.column("cluster_scan"), parent.column("cluster"))
+    assert artifact.record["history"][0]["train/loss"] > 0, "some samples are confident"
+
+
+def test_kmeans_assigns_the_nearest_center(train: Train) -> None:
+    artifact = train("kmeans")
+    (name,) = artifact.record["parents"]
+    features, centers = artifact.features(), module_of(artifact).centers.numpy()  # type: ignore[operator]
+    assert np.array_equal(features, Artifact(artifact.path.parent / name).features())
+    distances = np.linalg.norm(features[:, None].astype(float) - centers, axis=2)
+    np.testing.assert_allclose(artifact.column("distance"), distances.min(axis=1), atol=1e-3)
+    clusters = artifact.column("cluster")
+    assert (clusters == distances.argmin(axis=1)).mean() > 0.995
+    for k, center in enumerate(centers):
+        np.testing.assert_allclose(center, features[clusters == k].mean(axis=0), atol=0.01)
+
+
+def test_deepcluster_scores_with_its_last_clusters(train: Train) -> None:
+    """The clusters that it leaves are those that k-means found, not the head's."""
+    artifact = train("deepcluster")
+    module = module_of(artifact)
+    assert isinstance(module, DeepCluster)
+    assert (module.assignment.numpy() == artifact.column("cluster")).mean() > 0.995
+    sizes = module.assignment.bincount(minlength=10)
+    torch.testing.assert_close(module.weight, TRAIN / (10 * sizes.clamp_min(1).float()))
+    white = module.whiten(torch.from_numpy(np.array(artifact.features())))
+    centers = module.centers[torch.tensor(artifact.column("cluster"))]
+    np.testing.assert_allclose(
+        artifact.column("distance"), (white - centers).norm(dim=1), atol=1e-3
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_deepcluster_with_more_clusters_than_there_are_groups(train: Train, tmp_path: Path) -> None:
+    """Sixty files of three images: most of twenty clusters are empty, in each of its epochs."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    (tmp_path / "three").mkdir()
+    for i in range(60):
+        Image.fromarray(pixels[i % 3]).save(tmp_path / "three" / f"{i:03d}.png")
+    artifact = train(
+        "deepcluster", "three", "--data", "folder", "--data.root", str(tmp_path / "three"),
+        "--data.size", "16", "--model.clusters", "20",
+    )  # fmt: skip
+    clusters = artifact.column("cluster")
+    assert clusters is not None
+    assert len(set(clusters.tolist())) == 3
+    assert all(len(set(clusters[i::3].tolist())) == 1 for i in range(3))
+    assert all(np.isfinite(row["train/loss"]) for row in artifact.record["history"])
+    assert module_of(artifact).weight.isfinite().all()  # type: ignore[operator,union-attr]
+
+
+def test_deepcluster_without_training(tmp_path: Path) -> None:
+    assert command("deepcluster", tmp_path / "a", epochs=0).status == 0
+
+
+def test_deepcluster_that_diverges_last(tmp_path: Path, loose: Path) -> None:
+    finished = command(
+        "deepcluster", tmp_path / "a", "--data", "folder", "--data.root", str(loose),
+        "--data.size", "16", "--model.lr", "1e25", epochs=1,
+    )  # fmt: skip
+    assert finished.status == 2
+    assert "training diverged" in finished.err
