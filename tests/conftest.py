@@ -107,7 +107,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """`train("vae", "again", "--seed", "1")`: an artifact in the folder `again`, made once."""
     from pretext.artifacts import Artifact
