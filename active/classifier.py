@@ -32,7 +32,7 @@ class Classifier(Predictor):
             had 128 everywhere). Between it and the head is no nonlinearity.
         dropout: p = 0.5 on the backbone's output; the study has it only for MC-dropout queries.
         schedule: `cosine` to 0 over the epochs, stepped each epoch, or `none`.
-        weight_decay: coupled (L2), on all parameters.
+        weight_decay: coupled (L2; decoupled with `adamw`), on all parameters.
     """
 
     makers = NESTEROV

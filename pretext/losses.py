@@ -105,7 +105,15 @@ def scan_loss(
     return consistency - entropy_weight * entropy, consistency, entropy
 
 
-def self_label_loss(clean: Tensor, strong: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def confident_samples(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """(N,) clusters of (N, K) logits, and 1 where their probability exceeds `threshold`."""
+    confidence, target = clean.detach().softmax(dim=1).max(dim=1)
+    return target, (confidence > threshold).float()
+
+
+def self_label_loss(
+    clean: Tensor, strong: Tensor, threshold: float, sizes: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """SCAN's self-labeling: class-balanced cross-entropy of confident samples.
 
     Targets are the clean image's most probable cluster where its probability exceeds `threshold`
@@ -115,16 +123,23 @@ def self_label_loss(clean: Tensor, strong: Tensor, threshold: float) -> tuple[Te
 
     Args:
         clean, strong: (N, K) logits.
+        sizes: (K,) confident samples of each cluster on all ranks, whose losses are then to be
+            summed; None: of these samples.
 
     Returns:
         The loss and the share of confident samples.
     """
-    confidence, target = clean.detach().softmax(dim=1).max(dim=1)
-    confident = (confidence > threshold).float()
-    sizes = torch.zeros_like(clean[0]).index_add(0, target, confident)  # (K,)
+    target, confident = confident_samples(clean, threshold)
+    if sizes is None:
+        sizes = cluster_sizes(target, confident, clean.shape[1])
     weight = confident / sizes.clamp_min(1)[target]
     loss = (weight * F.cross_entropy(strong, target, reduction="none")).sum()
     return loss / (sizes > 0).sum().clamp_min(1), confident.mean()
+
+
+def cluster_sizes(target: Tensor, confident: Tensor, clusters: int) -> Tensor:
+    """(K,) confident samples of each cluster."""
+    return confident.new_zeros(clusters).index_add(0, target, confident)
 
 
 def masked_error(images: Tensor, output: Tensor, mask: Tensor) -> Tensor:

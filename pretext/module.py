@@ -134,7 +134,7 @@ class PretextModule(Trainable):
         return {} if embedding.clusters is None else {"cluster": embedding.clusters}
 
     def finish(self, datamodule: PretextDataModule) -> None:
-        """After training, on one rank, in evaluation mode: what scoring needs besides weights."""
+        """After training, on every rank, in evaluation mode: what scoring needs besides weights."""
 
     def training_step(self, batch: ViewBatch) -> Tensor:
         loss = self.loss(batch)

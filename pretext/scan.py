@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from datamodules.pretext_data import ViewBatch, Views
-from pretext.losses import self_label_loss
+from pretext.collect import gather_rows
+from pretext.losses import cluster_sizes, confident_samples, self_label_loss
 from pretext.module import Embedding, PretextModule, count_clusters
 from pretext.scan_step import Clusterer, ScanStep
 
@@ -30,8 +31,10 @@ class SelfLabel(Clusterer):
     """SCAN (https://arxiv.org/abs/2005.12320) with self-labeling: what the paper's Table 2 reports.
 
     The target of a confident sample is its cluster on the clean image (no average of weights, as in
-    the SCAN repository); the input is the strongly augmented image. Besides `cluster` and
-    `confidence` it leaves `cluster_scan`, the cluster before self-labeling.
+    the SCAN repository); the input is the strongly augmented image. Clusters weigh the same over
+    all devices. Weight decay is AdamW's, the repository's Adam's: in a batch without a confident
+    sample Adam would take the decay alone for the gradient and step by its full rate. Besides
+    `cluster` and `confidence` it leaves `cluster_scan`, the cluster before self-labeling.
 
     Args:
         threshold: probability above which a sample is confident.
@@ -80,9 +83,13 @@ class SelfLabel(Clusterer):
         clean, strong = batch.images.chunk(2)
         with torch.no_grad():
             target = self.logits(clean)[1]
-        loss, share = self_label_loss(target, self.logits(strong)[1], self.threshold)
+        mine = cluster_sizes(*confident_samples(target, self.threshold), target.shape[1])
+        sizes = gather_rows(self, mine[None])  # (ranks, K)
+        loss, share = self_label_loss(
+            target, self.logits(strong)[1], self.threshold, sizes.sum(dim=0)
+        )
         self._add("confident", share * len(strong), len(strong))
-        return loss
+        return loss * len(sizes)  # the ranks' gradients are averaged, not summed
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

@@ -14,6 +14,7 @@ from torch import Tensor
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9),
     "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
 }
 SCHEDULES = ("cosine", "none")
 

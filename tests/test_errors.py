@@ -49,7 +49,7 @@ def refused(finished: object, *words: str) -> str:
         (["--trainer.accelerator", "gpuu"], ["trainer", "gpuu"]),
         (["--trainer.keep_checkpoints", "none"], ["must be one of last, all"]),
         (["--learner.dropout", "maybe"], ["must be one of auto, on, off"]),
-        (["--learner.optimizer", "adamw"], ["must be one of sgd, adam"]),
+        (["--learner.optimizer", "adamax"], ["must be one of sgd, adam, adamw"]),
         (["--learner.lr", "-1"], ["lr must be positive"]),
         (["--learner.batch_size", "1"], ["batch_size must be at least 2"]),
         (["--learner.stem", "5"], ["stem must be 3 or 7"]),

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pretext.losses import masked_error, scan_loss, self_label_loss, vae_loss
+from pretext.losses import (
+    cluster_sizes,
+    confident_samples,
+    masked_error,
+    scan_loss,
+    self_label_loss,
+    vae_loss,
+)
 
 
 def normals(*shape: int, seed: int = 0) -> Tensor:
@@ -123,6 +130,15 @@ def test_self_label_loss_of_no_confident_sample_is_zero() -> None:
     assert loss.item() == share.item() == 0
     assert strong.grad is not None
     assert torch.equal(strong.grad, torch.zeros(5, 3, dtype=torch.float64))
+
+
+def test_self_label_loss_of_ranks_sums_to_that_of_all() -> None:
+    clean, strong = 2 * normals(40, 6).float(), 2 * normals(40, 6, seed=1).float()
+    whole, share = self_label_loss(clean, strong, 0.6)
+    sizes = cluster_sizes(*confident_samples(clean, 0.6), 6)
+    assert sizes.sum().item() == pytest.approx(40 * share.item())
+    ranks = [self_label_loss(clean[i], strong[i], 0.6, sizes)[0] for i in torch.arange(40).split(8)]
+    assert sum(ranks) == pytest.approx(whole.item())
 
 
 def test_self_label_loss_moves_confident_samples_only() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from pretext.artifacts import Artifact
 from pretext.deepcluster import DeepCluster
 from pretext.making import data_of
+from pretext.scan import SelfLabel
 from pretext.scan_step import ScanStep
 from tests.pretext_artifacts import TRAIN, Train, command, context_of, module_of
 from tests.test_pretext_units import RECIPE
@@ -72,6 +73,15 @@ def test_self_labeling_remembers_the_clusters_before(train: Train) -> None:
     assert not torch.equal(after["head.weight"], before["head.weight"])
     assert np.array_equal(artifact.column("cluster_scan"), parent.column("cluster"))
     assert artifact.record["history"][0]["train/loss"] > 0, "some samples are confident"
+
+
+def test_self_labeling_without_confident_samples_moves_no_weight(train: Train) -> None:
+    artifact = train("scan", "unsure", "--model.threshold", "0.999999", epochs=1)
+    assert artifact.record["history"][0]["train/loss"] == 0
+    module = module_of(artifact)
+    assert isinstance(module, SelfLabel)
+    for name, before in module.before.named_parameters():
+        assert torch.allclose(module.get_parameter(name), before, rtol=1e-6, atol=0), name
 
 
 def test_kmeans_assigns_the_nearest_center(train: Train) -> None:

@@ -123,7 +123,7 @@ def _samples(candidates: Candidates, positions: Tensor) -> np.ndarray:
 
 
 def _pseudo_labels(candidates: Candidates, features: Tensor) -> Tensor:
-    """(M,) clusters of the candidates; the same for every seed, since delta is the artifact's."""
+    """(M,) clusters of the candidates: the artifact's, else k-means of theirs with a fixed seed."""
     if candidates.clusters is not None:
         clusters = candidates.clusters[candidates.indices]
         if len(np.unique(clusters)) > 1:
