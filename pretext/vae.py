@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -14,6 +15,9 @@ from pretext.module import Embedding, PretextModule, unit
 
 WIDTHS = (32, 64, 128, 256, 512)  # of the encoder's convolutions, four of them at 32 px
 SLOPE = 0.01
+COLLAPSED = 0.1  # nats in the whole code
+
+log = logging.getLogger("initial_pools")
 
 
 class VAE(PretextModule):
@@ -31,7 +35,8 @@ class VAE(PretextModule):
     Args:
         latent: dimensions of the code.
         kl_weight: of the KL, summed over dimensions, beside the error, mean over pixels; None:
-            batch_size / images trained on, as the study's code. Its score had another weight.
+            batch_size / images trained on, as the study's code, which on a thousand images is so
+            much that the code collapses. Its score had another weight.
         score: `reconstruction` (the paper) or `loss` (its code, there with a sampled code).
         val: share of the train part held out for `val/loss`.
     """
@@ -100,7 +105,22 @@ class VAE(PretextModule):
         if self.training:
             code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         error, kl = vae_loss(images, self.decode(code), mean, log_variance)
+        if self.training:
+            self._add("kl", kl.detach().sum(), len(kl))
         return (error + self.kl_weight * kl).mean()
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        kl = self._mean("kl")
+        self.log("train/kl", kl, rank_zero_only=True)
+        last = self.current_epoch + 1 == self.hparams["max_epochs"]
+        if last and kl < COLLAPSED and self.global_rank == 0:
+            log.warning(
+                "the code holds %.2g nats: the VAE makes the mean image of all, and the score is the "
+                "distance from that; it takes a smaller --model.kl_weight than %.2g",
+                kl,
+                self.kl_weight,
+            )
 
     def embed(self, images: Tensor) -> Embedding:
         mean, log_variance = self.encode(self.standardize(images))
