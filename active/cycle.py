@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import logging
 import time
@@ -266,6 +267,7 @@ def choose_initial(candidates: Candidates, init: Init, budget: int, seeds: Seeds
 def write_label_list(folder: Path, ids: list[str]) -> Path:
     """`label_first.csv`: the files to label first, in order."""
     file = folder / "label_first.csv"
-    lines = ["rank,id", *(f'{rank},"{name}"' for rank, name in enumerate(ids))]
-    file.write_text("\n".join(lines) + "\n")
+    with open(file, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerows([("rank", "id"), *enumerate(ids)])
     return file

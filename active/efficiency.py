@@ -22,8 +22,8 @@ def label_efficiency(
     """When each pool reaches the random pool's final accuracy under the same query.
 
     Both curves are means over the seeds that have all budgets of the data and learner under both
-    pools; several pretext models of a seed are averaged first. The interval is a percentile
-    bootstrap over those seeds, arm and control resampled together, the target with them.
+    pools; several pretext models of a seed are averaged first. The interval holds the budgets at
+    which the paired difference to the target is not clearly below or above zero (t, pointwise).
 
     Returns:
         A row for each (data, learner, query, arm): seeds, `target` (the random pool's final

@@ -85,7 +85,7 @@ class Predictor(Trainable):
         nll = F.cross_entropy(logits, batch.labels, reduction="sum")
         self._add("test", nll, len(batch.images))
         self._count(logits, batch.labels)
-        self.calibration.update(logits, batch.labels)
+        self.calibration.update(logits.softmax(dim=1), batch.labels)
         return logits
 
     def _count(self, logits: Tensor, labels: Tensor) -> None:

@@ -178,13 +178,14 @@ def penalty_matrix(
     A cell is everything but the arms (data, learner, kind of classifier and query; or the pool for
     `by="query"`: a query's dropout or committee is no advantage of its own). At each of its n
     budgets, arm i beats arm j if a paired t test over their seeds finds it better; that adds 1/n to
-    entry (i, j), so that every cell weighs the same and the largest entry possible is the number of
-    cells. A column's mean (row `mean`) is how often others beat that arm: lower is better.
+    entry (i, j), so that every cell weighs the same. The paper's entries are these sums; here they
+    are divided by the number of cells in which the two met (NaN: in none), because not all do. A
+    column's mean (row `mean`) is how often others beat that arm: lower is better.
     https://arxiv.org/abs/1906.03671
     """
     other = "query" if by == "arm" else "arm"
     arms = sorted(runs[by].unique(), key=lambda name: (name != "random", name))
-    total = pd.DataFrame(0.0, index=arms, columns=arms)
+    won, met = (pd.DataFrame(0.0, index=arms, columns=arms) for _ in range(2))
     cells = runs.assign(learner=base_of(runs["learner"]))
     for _, cell in cells.groupby(["data", "learner", "classifier", other]):
         table = cell.pivot_table(index="seed", columns=[by, x], values=metric)
@@ -193,9 +194,11 @@ def penalty_matrix(
         for i, ours in curves.items():
             for j, theirs in curves.items():
                 if i != j:
-                    total.loc[i, j] += _wins(ours - theirs, alpha) / budgets
-    total.loc["mean"] = total.mean()
-    return total
+                    met.loc[i, j] += 1
+                    won.loc[i, j] += _wins(ours - theirs, alpha) / budgets
+    shares = won / met.where(met > 0)
+    shares.loc["mean"] = shares.mean()
+    return shares
 
 
 def _wins(differences: pd.DataFrame, alpha: float) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from active.estimate import Estimate, bootstrap, holm, one_way, two_way
-from active.pairing import base_of, endpoints, is_passive, pair_pools, pair_queries
+from active.pairing import ANY, base_of, endpoints, is_passive, pair_pools, pair_queries
 
 BOOTSTRAP_FROM = 20  # pairs; with fewer, a bootstrap interval is too short
 KEYS = ["data", "learner", "query", "classifier", "arm", "endpoint"]
@@ -115,8 +115,19 @@ def _rows(pairs: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
     rows = [dict(zip(KEYS, key, strict=True)) | _row(group) for key, group in groups]
     table = pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
     table["base"] = base_of(table["learner"].astype(str))
-    table = table.merge(expected, on=["data", "base", "arm"], how="left")
+    table = _without_accidents(table).merge(expected, on=["data", "base", "arm"], how="left")
     return table.assign(missing=table["expected"] - table["pairs"], controlled=True)
+
+
+def _without_accidents(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies that agree in all pairs say nothing of their spread where the curves differ."""
+    keys = ["data", "base", "classifier", "arm", "query"]
+    run, arm = (pd.MultiIndex.from_frame(table[k]) for k in (keys, keys[:-1]))
+    curves, flat = table["endpoint"] == "aubc", table["se"] == 0
+    same = np.where(
+        table["query"] == ANY, arm.isin(arm[curves & flat]), run.isin(run[curves & flat])
+    )
+    return table.assign(se=table["se"].mask(flat & arm.isin(arm[curves]) & ~same))
 
 
 NUMBERS = [

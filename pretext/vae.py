@@ -116,8 +116,8 @@ class VAE(PretextModule):
         last = self.current_epoch + 1 == self.hparams["max_epochs"]
         if last and kl < COLLAPSED and self.global_rank == 0:
             log.warning(
-                "the code holds %.2g nats: the VAE makes the mean image of all, and the score is the "
-                "distance from that; it takes a smaller --model.kl_weight than %.2g",
+                "the code holds %.2g nats: the VAE makes the mean image of all, and its score is "
+                "the distance from that; it takes a smaller --model.kl_weight than %.2g",
                 kl,
                 self.kl_weight,
             )

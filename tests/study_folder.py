@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from tests.study_rows import KINDS
+
 TRAIN, VALIDATION, CLASSES = 1000, 100, 10
 BUDGET = 20
 METRICS = ("test/acc", "test/acc_last", "test/balanced_acc")
@@ -76,7 +78,8 @@ def write_study(
                 for seed in range(seeds):
                     noise = np.random.default_rng([seed, *f"{init}/{query}".encode()])
                     curve = base + 0.3 * np.arange(cycles) / cycles + noise.normal(0, 0.01, cycles)
-                    write_run(root, (name, init, query, learner), seed, curve)
+                    kind = {"classifier": KINDS.get(query, "plain")}
+                    write_run(root, (name, init, query, learner), seed, curve, kind)
     return root / "runs"
 
 

@@ -12,6 +12,7 @@ from scipy import special, stats
 from torch import Tensor
 
 from active.bayesian import bald, batch_bald, mean_entropy, power
+from active.queries.batchbald import best
 
 
 def random_logits(seed: int, s: int = 5, n: int = 6, c: int = 3, scale: float = 2.0) -> Tensor:
@@ -227,3 +228,17 @@ def test_logits_are_left_as_they_are() -> None:
     mean_entropy(logits)
     bald(logits)
     assert torch.equal(logits, before)
+
+
+def test_batchbald_keeps_logits_of_candidates_and_their_ties_only() -> None:
+    rng = np.random.default_rng(0)
+    scores = torch.from_numpy(rng.integers(0, 40, 300) / 8)
+    logits = torch.from_numpy(rng.normal(size=(300, 2, 3)))
+    indices = torch.from_numpy(rng.permutation(1000)[:300])
+    rows = (indices, scores, logits)
+    batches = list(zip(*(column.split(32) for column in rows), strict=True))
+    kept = best([best(batches[:5], 20), *batches[5:]], 20)
+    wanted = torch.from_numpy(np.flatnonzero(scores >= np.sort(scores)[-20]))
+    assert 20 < len(wanted) < 60
+    assert all(torch.equal(mine, column[wanted]) for mine, column in zip(kept, rows, strict=True))
+    assert best(batches[:1], 50)[0].tolist() == indices[:32].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,8 @@ def test_a_folder_of_images_runs_to_the_end(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_folder_without_labels_gets_its_list(cli: Cli, tmp_path: Path) -> None:
     write_images(tmp_path / "pictures", 30)
+    for file in list((tmp_path / "pictures").iterdir()):
+        file.rename(file.with_name(f'an "ö", {file.name}'))
     command = [
         "--logger",
         "csv",
@@ -46,7 +49,7 @@ def test_a_folder_without_labels_gets_its_list(cli: Cli, tmp_path: Path) -> None
     assert finished.status == 0, finished.err
     lines = (only_run(tmp_path) / "label_first.csv").read_text().splitlines()
     assert lines[0] == "rank,id"
-    names = [line.split(",")[1].strip('"') for line in lines[1:]]
+    names = [name for _, name in csv.reader(lines[1:])]
     assert len(set(names)) == 5
     assert all((tmp_path / "pictures" / name).exists() for name in names)
     assert "label_first.csv" in finished.out
@@ -68,7 +71,7 @@ def test_files_to_label_first_without_labels(tmp_path: Path) -> None:
     table = pq.read_table(file)
     scores = dict(zip(table["id"].to_pylist(), table["score"].to_pylist(), strict=True))
     lines = (only_run(tmp_path) / "label_first.csv").read_text().splitlines()[1:]
-    assert [line.split(",")[1].strip('"') for line in lines] == sorted(
+    assert [name for _, name in csv.reader(lines)] == sorted(
         scores, key=lambda name: -scores[name]
     )[:6]
 

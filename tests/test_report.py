@@ -128,6 +128,16 @@ def test_csv_holds_the_numbers(study: tuple[Path, Page]) -> None:
         assert float(row["mean"]) == pytest.approx(mean, rel=1e-5)
 
 
+def test_kinds_of_classifier_are_compared_apart(tmp_path: Path) -> None:
+    """Cycle 0 is compared once a kind, in the report of any grid with dbal or a committee."""
+    write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random", "dbal", "ens_varr"])
+    page = report(tmp_path)
+    for kind in ("plain", "dropout", "committee"):
+        assert f"every {kind} query" in page.source
+    table = pd.read_csv(tmp_path / "runs/made/report/tables/verdicts_pools_start.csv")
+    assert sorted(table["classifier"]) == ["committee", "dropout", "plain"]
+
+
 def test_what_queries_share_stands_beside_chance(study: tuple[Path, Page]) -> None:
     """Only choices from the random pool, each pair of one seed, and initial pools not counted."""
     root, page = study

@@ -35,6 +35,19 @@ def crossed(table: np.ndarray, artifact: str = "vae-{}") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def test_ends_that_agree_by_accident_are_no_equivalence() -> None:
+    """With two seeds and few test images it happens; where whole curves agree, they are one."""
+    curves = {"random": [0.5, 0.6, 0.7], "vae": [0.5, 0.61, 0.7], "copy": [0.5, 0.6, 0.7]}
+
+    def curve(arm: str, query: str, seed: int) -> np.ndarray:
+        return np.array(curves[arm]) + np.array([0, 0.01 * seed * (arm == "vae"), 0])
+
+    table = compare_pools(study_of(curve, curves, ["random"], 2))
+    assert set(table.loc[table["arm"] == "copy", "verdict"]) == {"equivalent"}
+    assert set(table.loc[table["arm"] == "vae", "verdict"]) == {"undecided"}
+    assert table.loc[(table["arm"] == "vae") & (table["endpoint"] != "aubc"), "p"].isna().all()
+
+
 def test_every_row_is_scipys_paired_t_test() -> None:
     runs = study_of(noisy(GAINS), ARMS, ["random", "entropy"], 5)
     table, ends = compare_pools(runs), endpoints(runs)

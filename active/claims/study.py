@@ -24,9 +24,13 @@ BUDGETS = {"mnist": (0.001, 0.011)}
 NEAR = 1.5  # a start within this factor is the paper's budget
 LAST = 0.95  # and so is an end of at least this share of its last budget
 # Parts of a run's name that change nothing of the protocol; whatever else it says does.
-LEARNER = r"resnet18(-(dropout|members|threads|precision|mixed|true|val_checks|compile)[^-]*)*"
+SAME = (
+    "dropout|members|threads|precision|mixed|true|val_checks|compile|no_deterministic|accelerator|"
+    "devices|num_nodes|strategy"
+)
+LEARNER = rf"resnet18(-({SAME})[^-]*)*"
 SHORT = "pretext_epochs"  # pretext models of another length than their recipes'
-DATA = rf"[^-]+(-[\d.]+\+[\d.]+)?(-{SHORT}.*)?"
+DATA = rf"[^-]+(-eval_batch_size\d+)?(-[\d.]+\+[\d.]+)?(-{SHORT}.*)?"
 
 
 @dataclass(frozen=True)

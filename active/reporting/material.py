@@ -91,8 +91,8 @@ class Material:
 
     def candidates(self, data: str) -> float:
         """Images that pools of this data are drawn from: the train part without V."""
-        row = self.runs[self.runs["data"] == data].iloc[0]
-        return row["pool/labeled"] / row["pool/fraction"] - row["pool/validation_labels"]
+        pool = self.pools[(self.pools["data"] == data) & (self.pools["cycle"] == 0)].iloc[0]
+        return float(pool["size"] ** 2 / pool["overlap_expected"])
 
 
 def read_material(

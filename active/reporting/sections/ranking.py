@@ -110,12 +110,13 @@ def _penalties(material: Material) -> list[Block]:
         if material.runs[by].nunique() < 2 or material.runs["seed"].nunique() < 2:
             continue
         matrix = penalty_matrix(material.runs, by, material.metric)
-        lost = matrix.loc["mean"].sort_values()
+        lost = matrix.loc["mean"].dropna().sort_values()
         told = ", ".join(f"{name} {value:.2f}" for name, value in lost.items())
         alt = f"Pairwise penalties by {noun}; mean of each column, lower is better: {told}."
         note = (
-            "How often the row beats the column in a paired t test, added up over budgets so that "
-            "every cell of the grid weighs one; the last row is how often each is beaten."
+            "Share of the budgets at which the row beats the column in a paired t test, mean over "
+            "the cells of the grid where both were run; blank where they never met. The last row "
+            "is how often each is beaten."
         )
         draw = partial(penalties, matrix)
         blocks.append(Picture(f"penalties_{by}", f"Who beats whom: by {noun}", alt, draw, note))

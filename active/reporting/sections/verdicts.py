@@ -73,7 +73,9 @@ def section(material: Material) -> Section:
 def pictures(table: pd.DataFrame, endpoint: str, margin: float) -> list[Block]:
     """Differences to the random pool, a picture for each data set and learner."""
     title = ENDPOINTS[endpoint]
-    table = table.assign(query=table["query"].replace(ANY, "every query"))
+    kinds = table["classifier"] + " " if table["classifier"].nunique() > 1 else ""
+    everything = "every " + kinds + "query"  # under which pools were compared at cycle 0
+    table = table.assign(query=table["query"].mask(table["query"] == ANY, everything))
     found: list[Block] = []
     for (data, learner), part in table.groupby(["data", "learner"]):
         name = file_name(f"differences-{endpoint}-{data}-{learner}")
