@@ -41,7 +41,7 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
     print(f"  cycles: {len(plans)}, labels {plans[0].labeled} to {plans[-1].labeled}")
     print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
     if not ready.learner.steps:
-        print("  a classifier is solved on features in a fraction of a second")
+        print("  a classifier is solved on features: of hundreds of labels in under a second")
         return
     classifier = ready.learner.blank(ready.images, ready.dropout)
     train_s, forward_s = measure(

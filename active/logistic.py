@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STEPS = 200  # of Newton's method, at most; 10 to 30 are usual
-SLOPE = 1e-5  # where it ends; the penalty makes this the order of what is left to the optimum
+SLOPE = 1e-5  # where it ends, times c below 1; the penalty makes it the order of what is left
 SHARE = 0.5  # of its residual, which conjugate gradients leave of a Newton equation
 STALE = 8  # conjugate gradient steps after which the next Newton step is preconditioned anew
 
@@ -69,7 +69,7 @@ class _Objective:
             probs = log_probs.exp()
             slope = torch.addmm(weights, (probs - self.truth).T, self.inputs, alpha=self.c)
             steepest = float(slope.abs().max())
-            if steepest < SLOPE:
+            if steepest < SLOPE * min(1, self.c):
                 return weights
             if steps > STALE:
                 inverse = self._inverse(probs)

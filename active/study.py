@@ -109,7 +109,7 @@ def outline(jobs: list[Job]) -> None:
         total += passes
     print(f"image passes to be done: {total}")
     if any(speed == SOLVED for speed in speeds.values()):
-        print("runs whose classifier is solved on features take seconds each and are not estimated")
+        print("runs whose classifier is solved on features are not estimated")
     if seconds > 0:
         devices = classifier_devices(jobs[0])
         print(

@@ -142,8 +142,18 @@ def test_what_the_runs_lack_is_said() -> None:
 )
 def test_what_was_set_otherwise_does_not_speak_of_the_paper(data: str, learner: str) -> None:
     assert answer("r3", study({"simclr": UP}, data, learner=learner)) == "not run"
-    runs = study({"simclr": UP}, "mnist", learner="resnet18-dropouton-threads1-precisionbf16-mixed")
-    assert answer("r3", runs) == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("data", "learner"),
+    [
+        ("mnist", "resnet18-dropouton-threads1-precisionbf16-mixed"),
+        ("mnist", "resnet18-no_deterministic-acceleratorgpu-devices8-strategyddp-num_nodes2"),
+        ("mnist-eval_batch_size2000", "resnet18"),
+    ],
+)
+def test_where_and_how_fast_it_ran_is_no_other_protocol(data: str, learner: str) -> None:
+    assert answer("r3", study({"simclr": UP}, data, learner=learner)) == "contradicted"
 
 
 def test_unfinished_runs_leave_a_claim_about_the_end_not_run() -> None:
