@@ -22,20 +22,33 @@ Result = TypeVar("Result")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below `folder`, sorted by path."""
-    return sorted(
-        Path(root) / name
-        for root, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
+    """All image files below `folder`, sorted by path; links are followed, hidden files left out."""
+    found: list[Path] = []
+    above: dict[str, set[str]] = {}  # real folders from each one up to `folder`
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real, higher = os.path.realpath(root), above.get(os.path.dirname(root), set())
+        if real in higher:  # a link to a folder that it is in
+            folders.clear()
+            continue
+        above[root] = higher | {real}
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(root) / name
+            for name in names
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)
 
 
 class FileDecoder:
-    """Decodes image files: short side to `size` with antialiasing, then the center square."""
+    """Decodes image files: short side to `size` with antialiasing, then the center square.
 
-    def __init__(self, paths: list[Path], channels: int, size: int):
-        self.paths, self.shape = paths, (channels, size, size)
+    Args:
+        border: pixels of `size` on each side that are zeros around the image, as MNIST's are.
+    """
+
+    def __init__(self, paths: list[Path], channels: int, size: int, border: int = 0):
+        self.paths, self.shape, self.border = paths, (channels, size, size), border
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         images = np.empty((len(positions), *self.shape), dtype=np.uint8)
@@ -44,22 +57,35 @@ class FileDecoder:
         return images
 
     def subset(self, keep: np.ndarray) -> FileDecoder:
-        return FileDecoder([self.paths[i] for i in keep], self.shape[0], self.shape[1])
+        return FileDecoder([self.paths[i] for i in keep], *self.shape[:2], self.border)
 
     def decode(self, path: Path) -> np.ndarray:
-        channels, size, _ = self.shape
+        channels, side, _ = self.shape
+        size = side - 2 * self.border
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):  # PIL would clip 16 bits to 8, not scale them
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = _in_8_bits(ImageOps.exif_transpose(opened))
             image = image.convert("L" if channels == 1 else "RGB")
         if min(image.size) != size:
             scale = size / min(image.size)
             width, height = (max(size, round(side * scale)) for side in image.size)
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         left, top = (image.width - size) // 2, (image.height - size) // 2
-        pixels = np.asarray(image.crop((left, top, left + size, top + size)))
+        cropped = image.crop((left, top, left + size, top + size))
+        pixels = np.asarray(ImageOps.expand(cropped, self.border) if self.border else cropped)
         return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Gray of 16 bits (32 where PIL widens them) or in [0, 1], scaled: PIL would clip it."""
+    if image.mode.startswith("I"):
+        pixels = np.clip(np.asarray(image), 0, 2**16 - 1) >> 8
+    elif image.mode == "F":
+        pixels = np.asarray(image) * 255
+        if not (pixels.min() >= 0 and pixels.max() <= 255):
+            raise ValueError("its pixels are floats outside [0, 1]")
+    else:
+        return image
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def _map_files(function: Callable[[Path], Result], paths: Iterable[Path]) -> list[Result]:

@@ -112,6 +112,9 @@ class Digits:
         )
 
 
+BORDERS = {"mnist": 2}  # pixels of zeros on each side of a data set's images
+
+
 class MNIST:
     """60,000 + 10,000 digits, 28x28, zero-padded to 32x32.
 
@@ -135,7 +138,8 @@ class MNIST:
         parts = []
         for part in ("train", "test"):
             raw = _torchvision(self.root, "MNIST", TorchMNIST, train=part == "train")
-            padded = np.pad(raw.data.numpy()[:, None], ((0, 0), (0, 0), (2, 2), (2, 2)))
+            border = [(0, 0), (0, 0), *[2 * (BORDERS[self.name],)] * 2]
+            padded = np.pad(raw.data.numpy()[:, None], border)
             parts.append(_part(part, padded, raw.targets))
         return Opened(parts[0], parts[1], tuple(map(str, range(10))))
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from datamodules.coverage import check_budget
@@ -57,7 +58,7 @@ def k_means(features: np.ndarray, num: int, seed: int) -> np.ndarray:
         if num <= 50
         else MiniBatchKMeans(num, batch_size=5000, random_state=seed)
     )
-    with warnings.catch_warnings():
+    with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
         return model.fit_predict(features).astype(np.int64)
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from datamodules.errors import UserError
@@ -114,7 +115,8 @@ class DeepCluster(PretextModule):
         if not np.isfinite(features).all():
             raise UserError("training diverged; a smaller --model.lr may help")
         state = self.stream("clusters", epoch) % 2**32
-        found = self._find(features, state) if self.global_rank == 0 else None
+        with threadpool_limits(torch.get_num_threads()):  # scikit-learn takes all cores otherwise
+            found = self._find(features, state) if self.global_rank == 0 else None
         if self._trainer is not None:  # there is none where nothing is trained
             found = self.trainer.strategy.broadcast(found)
         assert found is not None

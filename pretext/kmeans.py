@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from sklearn.cluster import KMeans as ScikitKMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from pretext.module import Embedding, PretextModule, count_clusters, describe, rebuild
@@ -59,9 +60,11 @@ class KMeans(PretextModule):
     def adopt(self, parent: PretextModule, features: Tensor) -> None:
         self._stand_on(parent.eval())
         self.hparams["parent"] = describe(parent)
-        found = ScikitKMeans(
-            self.num_clusters, n_init=self.starts, random_state=self.stream("clusters") % 2**32
-        ).fit(features.cpu().numpy())
+        state = self.stream("clusters") % 2**32
+        with threadpool_limits(torch.get_num_threads()):  # scikit-learn takes all cores otherwise
+            found = ScikitKMeans(self.num_clusters, n_init=self.starts, random_state=state).fit(
+                features.cpu().numpy()
+            )
         self.centers.copy_(torch.from_numpy(found.cluster_centers_))
 
     def embed(self, images: Tensor) -> Embedding:

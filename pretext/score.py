@@ -15,15 +15,17 @@ from datamodules.folders import FileDecoder, decode_all, list_images
 from datamodules.images import Images, Part
 from datamodules.pretext_data import PretextDataModule
 from datamodules.seeds import Seeds
+from datamodules.sources import BORDERS
 from pretext.artifacts import CHECKPOINT, Artifact
 from pretext.making import load, predict
 from pretext.request import Context, Stage
 
 
-def open_folder(folder: Path, shape: tuple[int, int, int]) -> Part:
+def open_folder(folder: Path, shape: tuple[int, int, int], border: int = 0) -> Part:
     """All images below `folder`, at the size and with the channels that a model was trained on.
 
-    The short side is resized, then the center square is cut out.
+    The short side is resized, then the center square is cut out, and `border` pixels of zeros are
+    put on each of its sides.
 
     Raises:
         UserError: there are none, or some cannot be read; they are named.
@@ -32,7 +34,7 @@ def open_folder(folder: Path, shape: tuple[int, int, int]) -> Part:
     if not paths:
         raise UserError(f"there are no images in {folder.resolve()}")
     channels, size, _ = shape
-    decoder = FileDecoder(paths, channels, size)
+    decoder = FileDecoder(paths, channels, size, border)
     decode_all(decoder, None)
     return Part([str(p.relative_to(folder)) for p in paths], None, shape, None, decoder)
 
@@ -55,7 +57,8 @@ def score_new(stage: Stage, artifact: Artifact, part: Part) -> dict[str, np.ndar
 def score_folder(stage: Stage, artifact: Artifact, folder: Path) -> Path:
     """Writes `scores/<model>-<fingerprint>/<folder>-<digest>.parquet` beside the artifact."""
     channels, height, width = stage.context.inputs["shape"]
-    part = open_folder(folder, (channels, height, width))
+    border = BORDERS.get(stage.context.images.name, 0)
+    part = open_folder(folder, (channels, height, width), border)
     columns = score_new(stage, artifact, part)
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
     place = artifact.path.parent / "scores" / artifact.name

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from datamodules.errors import UserError
-from datamodules.folders import FileDecoder, ImageFolder
+from datamodules.folders import FileDecoder, ImageFolder, decode_all, list_images
 from datamodules.images import load_images
 from tests.conftest import write_images
 
@@ -90,7 +90,7 @@ def test_decoding_equals_torchvisions_resize_and_crop(
     assert difference.max() <= 1
 
 
-def test_orientation_and_16_bits(tmp_path: Path) -> None:
+def test_orientation(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     pixels[0] = 255
     image = Image.fromarray(pixels)
@@ -100,8 +100,44 @@ def test_orientation_and_16_bits(tmp_path: Path) -> None:
     turned = FileDecoder([tmp_path / "turned.png"], 3, 8)(np.array([0]))[0, 0]
     assert (turned[:, -1] == 255).all()
     assert turned.sum() == 8 * 255
-    Image.fromarray(np.full((8, 8), 0x8040, dtype=np.uint16)).save(tmp_path / "deep.png")
-    assert (FileDecoder([tmp_path / "deep.png"], 1, 8)(np.array([0])) == 0x80).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value"),
+    [("16.png", np.uint16, 0x8040), ("16.pgm", np.uint16, 0x8040), ("32.tif", np.int32, 0x8040),
+     ("float.tif", np.float32, 0.503)],
+)  # fmt: skip
+def test_gray_of_more_than_8_bits_is_scaled(
+    tmp_path: Path, name: str, kind: type, value: float
+) -> None:
+    Image.fromarray(np.full((8, 8), value, dtype=kind)).save(tmp_path / name)
+    assert (FileDecoder([tmp_path / name], 1, 8)(np.array([0])) == 0x80).all()
+
+
+def test_floats_outside_0_to_1_are_unreadable(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 200, dtype=np.float32)).save(tmp_path / "far.tif")
+    with pytest.raises(UserError, match=r"unreadable images: .*far.tif"):
+        decode_all(FileDecoder([tmp_path / "far.tif"], 1, 8), None)
+
+
+def test_a_border_is_of_zeros(tmp_path: Path) -> None:
+    """As MNIST's 28 pixels are made 32."""
+    write_images(tmp_path, 1, color=False, size=(28, 28))
+    padded = FileDecoder([tmp_path / "000.png"], 1, 32, 2)(np.array([0]))[0, 0]
+    assert np.array_equal(padded, np.pad(np.asarray(Image.open(tmp_path / "000.png")), 2))
+
+
+def test_links_are_followed_and_hidden_folders_left_out(tmp_path: Path) -> None:
+    write_images(tmp_path / "elsewhere", 2)
+    write_images(tmp_path / "mine/cat", 2)
+    write_images(tmp_path / "mine/cat/.ipynb_checkpoints", 1)
+    write_images(tmp_path / "mine/.thumbs", 1)
+    (tmp_path / "mine/dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "mine/dog/again").symlink_to(tmp_path / "mine")
+    found = [
+        path.relative_to(tmp_path / "mine").as_posix() for path in list_images(tmp_path / "mine")
+    ]
+    assert found == ["cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png"]
 
 
 @pytest.mark.parametrize(
