@@ -134,10 +134,10 @@ def test_links_are_followed_and_hidden_folders_left_out(tmp_path: Path) -> None:
     write_images(tmp_path / "mine/.thumbs", 1)
     (tmp_path / "mine/dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "mine/dog/again").symlink_to(tmp_path / "mine")
-    found = [
-        path.relative_to(tmp_path / "mine").as_posix() for path in list_images(tmp_path / "mine")
-    ]
-    assert found == ["cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png"]
+    (tmp_path / "mine/puma").symlink_to(tmp_path / "mine/cat")
+    root = tmp_path / "mine"
+    found = [path.relative_to(root).as_posix() for path in list_images(root)]
+    assert found == [f"{name}/{n:03d}.png" for name in ("cat", "dog", "puma") for n in range(2)]
 
 
 @pytest.mark.parametrize(
