@@ -34,26 +34,29 @@ def choices(pools: pd.DataFrame, cycles: int | None = None) -> pd.DataFrame:
 def pair_shares(pools: pd.DataFrame, by: str = "arm") -> pd.DataFrame:
     """The share of one pool that is in another, for each pair of arms, averaged over seeds.
 
+    Pools of different seeds, because those of one seed share their draws by design (cluster pools
+    take members in the random pool's order); what queries choose is compared from the same pool.
+
     Args:
         pools: initial pools of one data set, or `choices` from one arm's.
         by: whose pairs: `arm`, or `query`.
 
     Returns:
-        A square table of shares in 0..1 by arm; pairs of the same seed, and for the diagonal pairs
-        of different seeds of one arm (NaN where there is one seed).
+        A square table of shares in 0..1: of different seeds; between two queries, or where there is
+        one seed, of the same (NaN on the diagonal).
     """
     names = ordered(pools[by])
     found = {name: _members(part) for name, part in pools.groupby(by)}
     shares = pd.DataFrame(np.nan, index=names, columns=names)
     for one, other in combinations_with_replacement(names, 2):
-        both = [
-            len(a & b) / min(len(a), len(b))
-            for (pretext, seed), a in found[one].items()
-            for (pretext_b, seed_b), b in found[other].items()
-            if ((seed < seed_b and pretext == pretext_b) if one == other else seed == seed_b)
-        ]
-        if both:
-            shares.loc[one, other] = shares.loc[other, one] = float(np.mean(both))
+        both: dict[bool, list[float]] = {True: [], False: []}
+        for (pretext, seed), a in found[one].items():
+            for (pretext_b, seed_b), b in found[other].items():
+                if one != other or (pretext == pretext_b and seed < seed_b):
+                    both[seed == seed_b].append(len(a & b) / min(len(a), len(b)))
+        known = both[False] if both[False] and (by == "arm" or one == other) else both[True]
+        if known:
+            shares.loc[one, other] = shares.loc[other, one] = float(np.mean(known))
     return shares
 
 

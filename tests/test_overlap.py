@@ -45,15 +45,18 @@ def test_pairs_equal_sets() -> None:
     shares = pair_shares(initial_pools(POOLS))
     assert list(shares.index) == list(shares.columns) == ["random", "kmeans", "vae"]
     for a, b in combinations(ARMS, 2):
-        expected = np.mean([len(labeled(a, s, 0) & labeled(b, s, 0)) / SIZE for s in SEEDS])
+        pairs = (SEEDS, SEEDS[::-1])  # of different seeds
+        expected = np.mean([len(labeled(a, s, 0) & labeled(b, t, 0)) / SIZE for s, t in pairs])
         assert shares.loc[a, b] == shares.loc[b, a] == pytest.approx(expected)
     own = len(labeled("vae", "seed0", 0) & labeled("vae", "seed1", 0)) / SIZE
     assert shares.loc["vae", "vae"] == pytest.approx(own)
 
 
 def test_one_seed_says_nothing_of_two_seeds() -> None:
-    one = initial_pools(POOLS[POOLS["seed"] == "seed0"])
-    assert np.isnan(np.diag(pair_shares(one))).all()
+    shares = pair_shares(initial_pools(POOLS[POOLS["seed"] == "seed0"]))
+    assert np.isnan(np.diag(shares)).all()
+    both = labeled("vae", "seed0", 0) & labeled("random", "seed0", 0)
+    assert shares.loc["vae", "random"] == pytest.approx(len(both) / SIZE)
 
 
 def test_shares_by_cycle_equal_sets() -> None:

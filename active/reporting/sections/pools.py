@@ -122,7 +122,10 @@ def _overlap(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
         if words.known(shares.loc[a, b])
     ]
     alt = f"Images that pools on {data} share: {', '.join(pairs)}; chance {100 * chance:.2g} %."
-    note = "Percent of a pool, same seed; on the diagonal two seeds of one pool."
+    note = (
+        "Percent of a pool that another of another seed holds too (of the same seed where there is "
+        "one): cluster pools of a seed draw in the random pool's order and share more by design."
+    )
     title = f"{data}: what pools share"
     draw = partial(overlap_matrix, shares, chance)
     return [Picture(file_name(f"overlap-{data}"), title, alt, draw, note)]
