@@ -13,7 +13,6 @@ setup() {
     return
   fi
   for python in python3.13 python3.12 python3.11 python3; do
-    command -v "$python" >/dev/null || continue
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
     python=
   done

@@ -43,6 +43,7 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another process is at work in {self.path}") from error
+        (self.path / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
 
     def unlock(self) -> None:
         self._lock.close()

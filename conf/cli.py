@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from conf.compose import composer, groups, groups_of
 from conf.custom import register
 from conf.grid import Experiment, read_experiment, split
-from conf.jobs import Job, compose_job
+from conf.jobs import Job, compose_job, distinct
 from datamodules.errors import UserError, unknown
 
 HYDRA_FLAGS = {"--cfg": 1, "--package": 1, "--resolve": 0, "--info": 1, "--multirun": 0, "-m": 0}
@@ -135,8 +135,7 @@ def expand(program: str, line: CommandLine) -> list[Job]:
         ]
     if program != "active":
         return jobs
-    # A setting given as what it is anyway makes the same run.
-    return list({job.name.path: job for job in reversed(jobs)}.values())[::-1]
+    return distinct(jobs)
 
 
 def _experiment(program: str, name: str) -> Experiment:

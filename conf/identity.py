@@ -20,10 +20,12 @@ VOLATILE = (
 # Settings that only pass values on to others, which are named themselves.
 PASSED_ON = (
     "data.recipe.max_epochs", "data.recipe.batch_size", "data.recipe.optimizer", "data.recipe.lr",
-    "data.recipe.weight_decay", "data.recipe.schedule", "data.recipe.width", "data.recipe.stem",
-    "data.recipe.max_pool", "data.recipe.projection", "data.recipe.threads", "data.init_budget",
-    "data.budget", "data.clusters", "data.source.size", "data.source.test", "data.source.test_seed",
+    "data.recipe.weight_decay", "data.recipe.schedule", "data.recipe.projection",
+    "data.recipe.threads", "data.init_budget", "data.budget", "data.clusters", "data.source.size",
+    "data.source.test", "data.source.test_seed",
 )  # fmt: skip
+NETWORK = ("width", "stem", "max_pool")  # of the recipe, for pretext models and most learners
+LONGEST = 60  # characters of a value in a name
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,19 @@ def is_volatile(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in VOLATILE)
 
 
+def names_run(key: str) -> bool:
+    """Whether a setting, where it differs, is part of a run's name or passed on to one that is."""
+    return not is_volatile(key) and key not in PASSED_ON and not key.startswith("data.recipe.")
+
+
+def is_passed_on(key: str, values: dict[str, Any]) -> bool:
+    """Whether a setting is told by the others that it gave its value to."""
+    name = key.removeprefix("data.recipe.")
+    if name in NETWORK and name != key:
+        return values.get(f"learner.{name}") == values[key]
+    return key in PASSED_ON
+
+
 def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str, Any]) -> RunName:
     """The name of a run, from its config and that of its options without any further setting.
 
@@ -61,7 +76,7 @@ def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str
     changed = {
         key: value
         for key, value in values.items()
-        if value != defaults.get(key) and not is_volatile(key) and key not in PASSED_ON
+        if value != defaults.get(key) and not is_passed_on(key, values) and not is_volatile(key)
     }  # fmt: skip
 
     def part(option: str, *prefixes: str) -> str:
@@ -77,7 +92,7 @@ def name_run(choices: dict[str, str], config: dict[str, Any], baseline: dict[str
     data = choices["data"]
     if data == "folder":
         root = Path(values["data.root"]).resolve()  # two folders may have the same last name
-        data += f"-{_text(root.name)}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
+        data += f"-{_plain(root.name)}-{_digest(str(root))}"
     pretext = f"-pretext{_text(values['pretext.seed'])}" if "pretext.seed" in changed else ""
     if "pretext.epochs" in values and values["pretext.epochs"] != 1:
         budgets += f"-pretext_epochs{_text(values['pretext.epochs'])}"
@@ -101,4 +116,13 @@ def _word(key: str, value: Any) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, float) and value == int(value):
         value = int(value)
-    return re.sub(r"[^A-Za-z0-9._+-]+", "_", str(value)).strip("_") or "_"
+    text = _plain(str(value))
+    return text if text == str(value) else f"{text}_{_digest(str(value))}"  # others look like it
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("_")[:LONGEST] or "_"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]

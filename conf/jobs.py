@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from conf.compose import compose_config, flatten, groups_of, plain, set_values, typed
-from conf.identity import RunName, name_run
+from conf.identity import RunName, name_run, names_run
 from datamodules.errors import UserError, unknown
 
 APART = ("init", "query")
@@ -47,6 +47,25 @@ def compose_job(program: str, overrides: list[str]) -> Job:
             known = flatten(_plain(program, chosen))
             raise _unknown_setting(program, key, [k for k in known if "_target_" not in k])
     return make_job(program, set_values(_composed(program, chosen)[0], values), overrides)
+
+
+def distinct(jobs: list[Job]) -> list[Job]:
+    """Each run once, in order; a setting that is given as what it is anyway makes the same run.
+
+    Raises:
+        UserError: two runs would share a folder, though they differ.
+    """
+    found: dict[str, Job] = {}
+    for job in jobs:
+        first = found.setdefault(job.name.path, job)
+        old, new = flatten(first.resolved), flatten(job.resolved)
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key) and (key == "cycles" or names_run(key)):
+                raise UserError(
+                    f"{job.name.path} is asked for twice, with {key} {old.get(key)} and "
+                    f"{new.get(key)}; these would be one folder"
+                )
+    return list(found.values())
 
 
 def _unknown_setting(program: str, key: str, known: list[str]) -> UserError:

@@ -29,6 +29,11 @@ _OS_CAUSES = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission was denied",
     errno.EPERM: "permission was denied",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOTDIR: "a file is in the way",
+    errno.EEXIST: "a file is in the way",
+    errno.ENOLCK: "the file system has no locks",
+    errno.EOPNOTSUPP: "the file system has no locks",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from active.arm import build_arm, build_query, check_reads
 from conf.cli import expand, parse
 from conf.compose import build, compose_config, composer, groups, groups_of, plain
 from conf.help import help_text
+from conf.jobs import compose_job
 from datamodules.errors import UserError
 from pretext.request import check_model
 from tests.conftest import ROOT
@@ -93,6 +95,30 @@ def test_names_carry_what_differs() -> None:
     assert pictures != path("--data", "folder", "--data.root", "/y/my pictures")
     assert path("--trainer", "ddp").endswith("resnet18-devices-1-strategyddp/seed0")
     assert path("--seeds.split", "-1") != path("--seeds.split", "1")
+
+
+def test_values_that_look_alike_in_a_name_have_names_of_their_own(tmp_path: Path) -> None:
+    names = ("a b.csv", "a_b.csv", "größe.csv", "grüße.csv", "n" * 200 + ".csv")
+    found = set()
+    for file in (tmp_path / name for name in names):
+        file.write_text("index\n0\n")
+        with composer():
+            found.add(compose_job("active", ["init=file", f"init.path='{file}'"]).name.init)
+    assert len(found) == len(names)
+    assert all(len(name) < 100 for name in found)
+
+
+def test_the_network_of_pretext_models_is_in_the_name_of_a_learner_without_one() -> None:
+    words = ("--learner", "linear", "--init", "simclr", "--data.recipe.width")
+    assert len({jobs(*words, width)[0].name.path for width in ("8", "32")}) == 2
+    (same,) = jobs("--data.recipe.width", "8")
+    assert same.name.path == jobs("--learner.width", "8", "--data.recipe.width", "8")[0].name.path
+
+
+def test_two_lengths_of_one_run_are_no_grid() -> None:
+    with pytest.raises(UserError, match=r"asked for twice, with cycles 2 and 3"):
+        jobs("--cycles", "2,3", "-m")
+    assert len(jobs("--trainer.max_epochs", "30,5", "--learner.width", "16", "-m")) == 2
 
 
 def test_settings_that_differ_never_share_a_folder() -> None:

@@ -27,6 +27,20 @@ def test_another_config_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert (run / "cycles.jsonl").read_bytes() == before
 
 
+def test_another_pool_in_the_same_file_is_refused(cli: Cli, tmp_path: Path) -> None:
+    pool = tmp_path / "pool.csv"
+    command = [*TINY, "--init", "file", "--init.path", "pool.csv", "--cycles", "0"]
+    pool.write_text("\n".join(["index", *map(str, range(20, 60))]) + "\n")
+    assert cli(*command).status == 0
+    (only_run(tmp_path) / "error.txt").write_text("of an earlier attempt")
+    assert "is finished" in cli(*command).out
+    assert not (only_run(tmp_path) / "error.txt").exists()
+    pool.write_text("\n".join(["index", *map(str, range(100, 140))]) + "\n")
+    refused = cli(*command)
+    assert refused.status == 2
+    assert "init_fingerprint" in refused.err
+
+
 def test_another_environment_is_refused_while_there_is_work(cli: Cli, tmp_path: Path) -> None:
     assert cli(*TINY).status == 0
     run = only_run(tmp_path)

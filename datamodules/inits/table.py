@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
+from datamodules.files import sha256
 from datamodules.initial import Candidates
 from datamodules.inits.clusters import ClusterInit
 from datamodules.inits.scores import ScoreInit
@@ -54,6 +55,11 @@ class TableInit:
     def table(self) -> Table:
         """The file, read once; UserError where it cannot be understood."""
         return read_table(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the file's content: another is another pool."""
+        return sha256(self.path)
 
     @property
     def draws(self) -> bool:
