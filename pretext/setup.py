@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def context_of(config: Any, images: Images, devices: Devices, seed: int) -> Cont
 
 def stage_loggers(stage: Stage, nodes: dict[str, Any], first: int) -> list[Sink]:
     """The configured loggers, with a folder beside the artifact: `logs/<model>-<fingerprint>/`."""
+    if "WANDB_SWEEP_ID" in os.environ:  # W&B would take it for the agent's run itself
+        nodes = {name: node for name, node in nodes.items() if name != "wandb"}
     artifact = stage.artifact
     folder = artifact.path.parent / "logs" / artifact.name
     folder.mkdir(parents=True, exist_ok=True)

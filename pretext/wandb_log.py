@@ -19,6 +19,8 @@ from pytorch_lightning.loggers import WandbLogger
 from datamodules.errors import UserError
 from pretext.loggers import PER_CLASS, Chosen, RunInfo, Sink
 
+UPLOAD = 4  # times the timeout, for what is left to upload when a run ends
+
 log = logging.getLogger("initial_pools")
 
 
@@ -65,8 +67,8 @@ class WandbSink(WandbLogger, Sink):
         run = self.experiment
         offline, folder, run_id = run.settings._offline, Path(run.dir).parent.parent, run.id
         run.finish()
-        if offline:
-            parts = sorted(glob.glob(str(folder / f"offline-run-*-{run_id}")))
+        if offline or getattr(run, "_finish_timed_out", False):
+            parts = sorted(glob.glob(str(folder / f"*run-*-{run_id}")))
             log.info("to upload to W&B: wandb sync --id %s %s", run_id, shlex.join(parts))
 
 
@@ -78,7 +80,10 @@ def open_wandb(
     offline: bool = False,
     timeout: float = 15,
 ) -> WandbSink:
-    """A W&B run: online if logged in and the server answers within `timeout` s, else offline."""
+    """A W&B run: online if logged in and the server answers within `timeout` s, else offline.
+
+    What is not uploaded `UPLOAD * timeout` s after the run's end stays in its folder.
+    """
     import wandb
 
     arguments: dict[str, Any] = {
@@ -91,7 +96,9 @@ def open_wandb(
         "config": info.config,
         "job_type": info.job_type,
     }
-    settings = wandb.Settings(silent=True, console="off", init_timeout=timeout / 2)
+    settings = wandb.Settings(
+        silent=True, console="off", init_timeout=timeout / 2, finish_timeout=UPLOAD * timeout
+    )
     run = None
     mode = os.environ.get("WANDB_MODE", "online")
     if not offline and mode == "online" and _logged_in():

@@ -132,6 +132,18 @@ def test_images_without_labels(command: Callable[..., Any], tmp_path: Path) -> N
     assert command(*folder, "--dry-run").out == f"found {artifact.relative_to(tmp_path)}\n"
 
 
+def test_in_a_sweep_pretext_models_are_not_the_agents_run(
+    command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp1")
+    monkeypatch.setenv("WANDB_RUN_ID", "agentrun")
+    finished = command(*(a.replace("none", "csv,wandb") for a in SIMCLR[:-2]))
+    assert finished.status == 0, finished.err
+    logs = tmp_path / "X/digits/logs" / only(tmp_path).name
+    assert (logs / "curves.csv").is_file()
+    assert not (logs / "wandb").exists()
+
+
 def test_wandb_has_the_curves_against_epochs(command: Callable[..., Any], tmp_path: Path) -> None:
     """Kept offline: no server is asked."""
     arguments = [a.replace("none", "wandb") for a in SIMCLR[:-2]]
