@@ -19,6 +19,7 @@ from active.reporting.blocks import Column, Table, file_name
 from active.reporting.files import latex, markdown
 from active.reporting.material import read_material
 from active.reporting.sections.answer import summary
+from active.reporting.sections.verdicts import section as verdicts
 from tests.conftest import run_cli
 from tests.study_folder import BUDGET, TRAIN, VALIDATION, write_run, write_study
 
@@ -136,6 +137,19 @@ def test_kinds_of_classifier_are_compared_apart(tmp_path: Path) -> None:
         assert f"every {kind} query" in page.source
     table = pd.read_csv(tmp_path / "runs/made/report/tables/verdicts_pools_start.csv")
     assert sorted(table["classifier"]) == ["committee", "dropout", "plain"]
+
+
+def test_each_table_of_verdicts_has_one_endpoint(tmp_path: Path) -> None:
+    write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random", "dbal", "ens_varr"])
+    material = read_material(tmp_path / "runs", "made", None, "test/acc", 0.01, "labeled")
+    tables = {b.name: b for b in verdicts(material).blocks if isinstance(b, Table)}
+    for endpoint in ("aubc", "final"):
+        papers = tables[f"verdicts_queries_confounded_{endpoint}"].frame
+        assert set(papers["endpoint"]) == {endpoint}
+        assert len(papers) == 2 * 2  # two queries whose networks are no plain ones, two pools
+    for name, table in tables.items():
+        keys = [c.key for c in table.columns[: [c.key for c in table.columns].index("verdict")]]
+        assert not table.frame.duplicated(keys).any(), name
 
 
 def test_what_queries_share_stands_beside_chance(study: tuple[Path, Page]) -> None:
