@@ -204,7 +204,7 @@ def test_any_number_of_runs_will_do(
 def test_metric_margin_and_axis_are_settings(tmp_path: Path) -> None:
     write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random"])
     page = report(tmp_path, "--metric", "test/balanced_acc", "--count_validation", "true",
-                  "--margin", "0.5")  # fmt: skip
+                  "--margin", "0.4")  # fmt: skip
     assert "balanced test accuracy" in page.text
     assert '"x":"counted"' in page.source
     assert "No: in each of 1 comparison" in page.text
@@ -212,6 +212,16 @@ def test_metric_margin_and_axis_are_settings(tmp_path: Path) -> None:
                     "--metric", "test/accuracy")  # fmt: skip
     assert wrong.status == 2
     assert "did you mean 'test/acc" in wrong.err
+
+
+@pytest.mark.parametrize("margin", ["1", "0.5", "0", "-1", "nan"])
+def test_a_margin_in_points_is_refused(tmp_path: Path, margin: str) -> None:
+    write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random"])
+    finished = run_cli("report", "--experiment", "made", "--runs_dir", str(tmp_path / "runs"),
+                       "--margin", margin)  # fmt: skip
+    assert finished.status == 2
+    assert "margin must lie between 0 and 0.5" in finished.err
+    assert not (tmp_path / "runs/made/report").exists()
 
 
 def test_wrong_experiment_and_nothing_to_report(

@@ -20,7 +20,7 @@ from active.results import (
     unfinished_runs,
 )
 from active.verdict import compare_pools, compare_queries
-from datamodules.errors import unknown
+from datamodules.errors import UserError, unknown
 
 METRICS = {
     "test/acc": "test accuracy",
@@ -101,6 +101,10 @@ def read_material(
     """Reads rows, recipes and artifacts; where `artifacts_dir` is None the runs say where."""
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
+    if not 0 < margin < 0.5:
+        raise UserError(
+            f"margin must lie between 0 and 0.5, not {margin:g}: 0.01 is one point of accuracy"
+        )
     runs = read_runs(runs_dir, experiment)
     if metric not in runs or runs[metric].isna().all():
         raise unknown("metric of these runs", metric, [m for m in METRICS if m in runs])
