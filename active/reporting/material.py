@@ -86,8 +86,11 @@ class Material:
 
     @cached_property
     def unfinished(self) -> pd.DataFrame:
-        failed = failed_runs(self.runs_dir, self.experiment)
-        return unfinished_runs(self.runs, failed, started_runs(self.runs_dir, self.experiment))
+        place = self.runs_dir, self.experiment
+        asked: dict[str, int] = {}
+        for (data, _), recipe in self.recipes.items():
+            asked[data] = max(asked.get(data, 0), recipe.get("cycles", 0))
+        return unfinished_runs(self.runs, failed_runs(*place), started_runs(*place), asked)
 
     def candidates(self, data: str) -> float:
         """Images that pools of this data are drawn from: the train part without V."""
