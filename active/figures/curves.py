@@ -42,7 +42,7 @@ def learning_curves(
         axis.set_visible(False)
     figure.supxlabel(LABELS[x], fontsize=9)
     figure.supylabel(f"{metric}, %", fontsize=9)
-    legend(figure, {name: looks[name].line for name in names}, 3 * columns)
+    legend(figure, {name: looks[name].line for name in names})
     return figure
 
 

@@ -76,7 +76,7 @@ def shares_over_cycles(table: pd.DataFrame, candidates: float) -> Figure:
         quiet(axis)
     for axis in axes.flat[len(queries) :]:
         axis.set_visible(False)
-    legend(figure, {**{arm: looks[arm].line for arm in arms}, "chance": CHANCE}, 3 * columns)
+    legend(figure, {**{arm: looks[arm].line for arm in arms}, "chance": CHANCE})
     figure.supxlabel("labeled images", fontsize=9)
     figure.supylabel(f"shared with {CONTROL}, %", fontsize=9)
     return figure
