@@ -66,3 +66,11 @@ def test_panels_keep_their_height_under_long_legends() -> None:
         render(figure)
         heights.add(round(figure.axes[0].bbox.height))
     assert len(heights) == 1
+
+
+def test_curves_of_later_panels_stay_inside() -> None:
+    figure = shares(QUERIES, ["random", "vae"])
+    for axis in figure.axes:
+        bottom, top = axis.get_ylim()
+        assert bottom == 0
+        assert top > 100 * (0.2 + 0.2 * (len(QUERIES) - 1))
