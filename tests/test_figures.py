@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from active.figures.curves import learning_curves
 from active.figures.pools import shares_over_cycles
-from active.figures.style import render
 
 QUERIES = ["random", "entropy", "margin", "dbal"]
 
@@ -50,20 +49,22 @@ def test_legends_are_whole(
     draw: Callable[[list[str], list[str]], Figure], queries: list[str], name: str, arms: int
 ) -> None:
     figure = draw(queries, [f"{i} {name}" for i in range(arms)])
-    render(figure)
+    figure.draw_without_rendering()
     (legend,) = figure.legends
     box = legend.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
     assert box.y1 <= figure.bbox.y1
     panels = [axis for axis in figure.axes if axis.get_visible()]
     assert max(axis.get_tightbbox().y1 for axis in panels) < box.y0
+    beside = next(t for t in figure.texts if t.get_rotation() == 90).get_window_extent()
+    assert 0 <= beside.y0 < beside.y1 < box.y0
 
 
 def test_panels_keep_their_height_under_long_legends() -> None:
     heights = set()
     for arms in (2, 30):
         figure = curves(QUERIES, [f"pool{i}" for i in range(arms)])
-        render(figure)
+        figure.draw_without_rendering()
         heights.add(round(figure.axes[0].bbox.height))
     assert len(heights) == 1
 

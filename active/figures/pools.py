@@ -76,9 +76,9 @@ def shares_over_cycles(table: pd.DataFrame, candidates: float) -> Figure:
     axes[0, 0].set_ylim(bottom=0)  # shared, and the range is frozen by it
     for axis in axes.flat[len(queries) :]:
         axis.set_visible(False)
-    legend(figure, {**{arm: looks[arm].line for arm in arms}, "chance": CHANCE})
+    middle = legend(figure, {**{arm: looks[arm].line for arm in arms}, "chance": CHANCE})
     figure.supxlabel("labeled images", fontsize=9)
-    figure.supylabel(f"shared with {CONTROL}, %", fontsize=9)
+    figure.supylabel(f"shared with {CONTROL}, %", y=middle, fontsize=9)
     return figure
 
 

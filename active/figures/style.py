@@ -88,10 +88,14 @@ def quiet(axis: Axes, grid: str = "both") -> None:
     axis.set_axisbelow(True)
 
 
-def legend(figure: Figure, looks: dict[str, dict[str, Any]]) -> None:
+def legend(figure: Figure, looks: dict[str, dict[str, Any]]) -> float:
     """Names of the lines above all panels, in as few rows as fit; the figure grows by them.
 
-    `looks` are arguments of a line by name.
+    Args:
+        looks: arguments of a line by name.
+
+    Returns:
+        Where the middle of the panels now is, for the label beside them.
     """
     from matplotlib.lines import Line2D
 
@@ -106,7 +110,9 @@ def legend(figure: Figure, looks: dict[str, dict[str, Any]]) -> None:
         if box.width <= FILLED * width * figure.dpi or columns == 1:
             break
         made.remove()
-    figure.set_size_inches(width, height + box.height / figure.dpi)
+    grown = height + box.height / figure.dpi
+    figure.set_size_inches(width, grown)
+    return height / 2 / grown
 
 
 @contextmanager
