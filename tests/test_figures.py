@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from active.figures.curves import learning_curves
+from active.figures.forest import differences
 from active.figures.pools import shares_over_cycles
 
 QUERIES = ["random", "entropy", "margin", "dbal"]
@@ -75,3 +76,19 @@ def test_curves_of_later_panels_stay_inside() -> None:
         bottom, top = axis.get_ylim()
         assert bottom == 0
         assert top > 100 * (0.2 + 0.2 * (len(QUERIES) - 1))
+
+
+@pytest.mark.parametrize(
+    "arms", [["vae"], ["simclr-hardest-members-nearest", *(f"pool{i}" for i in range(15))]]
+)
+def test_differences_have_room_for_their_rows_and_names(arms: list[str]) -> None:
+    rows = [
+        {"query": "every plain query", "arm": arm, "mean": 0.02, "low": 0.01, "high": 0.03}
+        for arm in arms
+    ]
+    figure = differences(pd.DataFrame(rows), 0.01, "difference to the random pool, points")
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    assert axis.bbox.height > 20 * len(arms)
+    box = axis.title.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
