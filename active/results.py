@@ -81,16 +81,22 @@ def failed_runs(runs_dir: Path, experiment: str) -> dict[tuple[str, ...], str]:
 
 
 def unfinished_runs(
-    runs: pd.DataFrame, failed: dict[tuple[str, ...], str], started: set[tuple[str, ...]]
+    runs: pd.DataFrame,
+    failed: dict[tuple[str, ...], str],
+    started: set[tuple[str, ...]],
+    asked: dict[str, int] | None = None,
 ) -> pd.DataFrame:
     """Runs that failed, never started or stopped early, relative to the others of their data.
 
     Every arm (data, init, query, learner) is expected to have the seeds and the cycles that any
-    other arm of the same data has.
+    other arm of the same data has. An error does not count where the run is complete: it is of
+    another attempt.
 
     Args:
         runs: the table of `read_runs`.
         failed, started: parts of the runs that left an error, and of those that have a folder.
+        asked: the last cycle that configs ask for, by data; a run that failed before it is not
+            complete, even where no other got further.
 
     Returns:
         The parts, `cycles` (complete ones) and `state` (a few words) of each such run.
@@ -101,11 +107,12 @@ def unfinished_runs(
     seeds: dict[str, set[str]] = {}
     for parts in known:
         seeds.setdefault(parts[0], set()).add(parts[4])
+    ends = {data: max(last.get(data, 0), (asked or {}).get(data, 0)) for data in seeds}
     expected = {(*p[:4], seed) for p in known for seed in seeds[p[0]]}
     rows = []
     for parts in sorted(expected):
         cycle = done.get(parts, -1)
-        if parts in failed:
+        if parts in failed and cycle < ends[parts[0]]:
             state = f"failed: {failed[parts]}"
         elif cycle < 0:
             state = "no cycle finished" if parts in started else "not started"

@@ -19,6 +19,7 @@ from active.reporting.blocks import Column, Table, file_name
 from active.reporting.files import latex, markdown
 from active.reporting.material import read_material
 from active.reporting.sections.answer import summary
+from active.reporting.sections.verdicts import section as verdicts
 from tests.conftest import run_cli
 from tests.study_folder import BUDGET, TRAIN, VALIDATION, write_run, write_study
 
@@ -138,6 +139,19 @@ def test_kinds_of_classifier_are_compared_apart(tmp_path: Path) -> None:
     assert sorted(table["classifier"]) == ["committee", "dropout", "plain"]
 
 
+def test_each_table_of_verdicts_has_one_endpoint(tmp_path: Path) -> None:
+    write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random", "dbal", "ens_varr"])
+    material = read_material(tmp_path / "runs", "made", None, "test/acc", 0.01, "labeled")
+    tables = {b.name: b for b in verdicts(material).blocks if isinstance(b, Table)}
+    for endpoint in ("aubc", "final"):
+        papers = tables[f"verdicts_queries_confounded_{endpoint}"].frame
+        assert set(papers["endpoint"]) == {endpoint}
+        assert len(papers) == 2 * 2  # two queries whose networks are no plain ones, two pools
+    for name, table in tables.items():
+        keys = [c.key for c in table.columns[: [c.key for c in table.columns].index("verdict")]]
+        assert not table.frame.duplicated(keys).any(), name
+
+
 def test_what_queries_share_stands_beside_chance(study: tuple[Path, Page]) -> None:
     """Only choices from the random pool, each pair of one seed, and initial pools not counted."""
     root, page = study
@@ -190,7 +204,7 @@ def test_any_number_of_runs_will_do(
 def test_metric_margin_and_axis_are_settings(tmp_path: Path) -> None:
     write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random"])
     page = report(tmp_path, "--metric", "test/balanced_acc", "--count_validation", "true",
-                  "--margin", "0.5")  # fmt: skip
+                  "--margin", "0.4")  # fmt: skip
     assert "balanced test accuracy" in page.text
     assert '"x":"counted"' in page.source
     assert "No: in each of 1 comparison" in page.text
@@ -198,6 +212,16 @@ def test_metric_margin_and_axis_are_settings(tmp_path: Path) -> None:
                     "--metric", "test/accuracy")  # fmt: skip
     assert wrong.status == 2
     assert "did you mean 'test/acc" in wrong.err
+
+
+@pytest.mark.parametrize("margin", ["1", "0.5", "0", "-1", "nan"])
+def test_a_margin_in_points_is_refused(tmp_path: Path, margin: str) -> None:
+    write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random"])
+    finished = run_cli("report", "--experiment", "made", "--runs_dir", str(tmp_path / "runs"),
+                       "--margin", margin)  # fmt: skip
+    assert finished.status == 2
+    assert "margin must lie between 0 and 0.5" in finished.err
+    assert not (tmp_path / "runs/made/report").exists()
 
 
 def test_wrong_experiment_and_nothing_to_report(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from active.provenance import find_artifacts, lineage, read_made, read_recipes
+from active.reporting.material import read_material
 from active.results import failed_runs, read_pools, read_runs, started_runs, unfinished_runs
 from datamodules.errors import UserError
 from tests.study_folder import BUDGET, CONFIG, write_run, write_study
@@ -85,6 +86,26 @@ def test_failed_and_missing_runs(tmp_path: Path) -> None:
         ("digits", "simclr", "seed0"): (0, "failed: RuntimeError: out of memory"),
         ("digits", "simclr", "seed1"): (0, "not started"),
     }
+
+
+def test_a_complete_run_wins_over_an_old_error(tmp_path: Path) -> None:
+    runs_dir = write_study(tmp_path, {"random": 0.5}, ["random"], seeds=2)
+    error = runs_dir / "made/digits/random/random/resnet18/seed0/error.txt"
+    error.write_text("Traceback\nRuntimeError: out of memory\n")
+    found = (
+        read_runs(runs_dir, "made"), failed_runs(runs_dir, "made"), started_runs(runs_dir, "made")
+    )  # fmt: skip
+    assert unfinished_runs(*found).empty
+    assert unfinished_runs(*found, {"digits": 2}).empty
+
+
+def test_an_error_counts_where_every_run_ended_early(tmp_path: Path) -> None:
+    runs_dir = write_study(tmp_path, {"random": 0.5}, ["random"], seeds=2, cycles=2)
+    error = runs_dir / "made/digits/random/random/resnet18/seed0/error.txt"
+    error.write_text("Traceback\nRuntimeError: out of memory\n")
+    material = read_material(runs_dir, "made", None, "test/acc", 0.01, "labeled")
+    (failed,) = material.unfinished.itertuples()  # configs ask for cycles 0 to 2
+    assert (failed.cycles, failed.state) == (2, "failed: RuntimeError: out of memory")
 
 
 def test_recipes_and_what_runs_were_made_with(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ def learning_curves(
         quiet(axis)
     for axis in axes.flat[len(titles) :]:
         axis.set_visible(False)
+    middle = legend(figure, {name: looks[name].line for name in names})
     figure.supxlabel(LABELS[x], fontsize=9)
-    figure.supylabel(f"{metric}, %", fontsize=9)
-    legend(figure, {name: looks[name].line for name in names}, 3 * columns)
+    figure.supylabel(f"{metric}, %", y=middle, fontsize=9)
     return figure
 
 

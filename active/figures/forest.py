@@ -13,6 +13,8 @@ from active.figures.style import GRAY, INK, TITLE, panels, shape, short, styles
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LETTER = 0.08  # inches that a letter of a pool's name takes
+
 
 def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
     """One panel a query, one row a pool: its difference to random with the 95 % t interval.
@@ -24,8 +26,10 @@ def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
     """
     queries, arms = ordered(table["query"]), ordered(table["arm"])
     rows, columns = shape(len(queries), COLUMNS)
-    height = 0.55 + 0.24 * len(arms)
-    figure, axes = panels(rows, columns, (2.7, height), sharex=True, sharey=True)
+    names = [short(arm) for arm in arms]
+    room = LETTER * max(map(len, names))
+    size = (2.7 + room / columns, 0.8 + 0.24 * len(arms))
+    figure, axes = panels(rows, columns, size, sharex=True, sharey=True)
     looks = styles(arms)
     for axis, query in zip(axes.flat, queries, strict=False):
         axis.axvspan(-100 * margin, 100 * margin, color=GRAY, alpha=0.18, linewidth=0)
@@ -41,7 +45,7 @@ def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         axis.tick_params(axis="y", length=0)
-    axes[0, 0].set_yticks(range(len(arms)), [short(arm) for arm in arms])
+    axes[0, 0].set_yticks(range(len(arms)), names)
     axes[0, 0].set_ylim(len(arms) - 0.4, -0.6)
     for axis in axes.flat[len(queries) :]:
         axis.set_visible(False)

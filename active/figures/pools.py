@@ -72,13 +72,13 @@ def shares_over_cycles(table: pd.DataFrame, candidates: float) -> Figure:
         sizes = np.sort(part["size"].unique())
         axis.plot(sizes, 100 * sizes / candidates, linewidth=0.9, **CHANCE)
         axis.set_title(short(query, TITLE))
-        axis.set_ylim(bottom=0)
         quiet(axis)
+    axes[0, 0].set_ylim(bottom=0)  # shared, and the range is frozen by it
     for axis in axes.flat[len(queries) :]:
         axis.set_visible(False)
-    legend(figure, {**{arm: looks[arm].line for arm in arms}, "chance": CHANCE}, 3 * columns)
+    middle = legend(figure, {**{arm: looks[arm].line for arm in arms}, "chance": CHANCE})
     figure.supxlabel("labeled images", fontsize=9)
-    figure.supylabel(f"shared with {CONTROL}, %", fontsize=9)
+    figure.supylabel(f"shared with {CONTROL}, %", y=middle, fontsize=9)
     return figure
 
 

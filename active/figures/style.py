@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, readable with color-vision deficiencies; the control is black.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B5A900")
 TITLE = 34  # letters that fit above a panel
+FILLED = 0.97  # of a figure's width, by its legend at most
 INK, GRAY = "#000000", "#8a8a8a"
 MARKERS = "sD^vPX*"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -86,25 +88,45 @@ def quiet(axis: Axes, grid: str = "both") -> None:
     axis.set_axisbelow(True)
 
 
-def legend(figure: Figure, looks: dict[str, dict[str, Any]], columns: int) -> None:
-    """Names of the lines above all panels; `looks` are arguments of a line by name."""
+def legend(figure: Figure, looks: dict[str, dict[str, Any]]) -> float:
+    """Names of the lines above all panels, in as few rows as fit; the figure grows by them.
+
+    Args:
+        looks: arguments of a line by name.
+
+    Returns:
+        Where the middle of the panels now is, for the label beside them.
+    """
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], markersize=3.5, linewidth=1.3, **look) for look in looks.values()]
-    figure.legend(
-        handles,
-        [short(name) for name in looks],
-        loc="outside upper left",
-        ncols=min(len(looks), columns),
-    )
+    names = [short(name) for name in looks]
+    width, height = figure.get_size_inches()
+    for rows in range(1, len(names) + 1):
+        columns = -(-len(names) // rows)
+        made = figure.legend(handles, names, loc="outside upper left", ncols=columns)
+        with unseen_letters():
+            box = made.get_window_extent()
+        if box.width <= FILLED * width * figure.dpi or columns == 1:
+            break
+        made.remove()
+    grown = height + box.height / figure.dpi
+    figure.set_size_inches(width, grown)
+    return height / 2 / grown
+
+
+@contextmanager
+def unseen_letters() -> Iterator[None]:
+    """A letter that the font lacks is a box in the PNG; in the SVG it stays a letter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        yield
 
 
 def render(figure: Figure) -> tuple[str, bytes]:
     """The figure as SVG, transparent and without a date, and as PNG on white."""
     svg, png = io.StringIO(), io.BytesIO()
-    with warnings.catch_warnings():
-        # A letter that the font lacks is a box in the PNG; in the SVG it stays a letter.
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+    with unseen_letters():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is found once for both
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})

@@ -20,7 +20,7 @@ from active.results import (
     unfinished_runs,
 )
 from active.verdict import compare_pools, compare_queries
-from datamodules.errors import unknown
+from datamodules.errors import UserError, unknown
 
 METRICS = {
     "test/acc": "test accuracy",
@@ -86,8 +86,11 @@ class Material:
 
     @cached_property
     def unfinished(self) -> pd.DataFrame:
-        failed = failed_runs(self.runs_dir, self.experiment)
-        return unfinished_runs(self.runs, failed, started_runs(self.runs_dir, self.experiment))
+        place = self.runs_dir, self.experiment
+        asked: dict[str, int] = {}
+        for (data, _), recipe in self.recipes.items():
+            asked[data] = max(asked.get(data, 0), recipe.get("cycles", 0))
+        return unfinished_runs(self.runs, failed_runs(*place), started_runs(*place), asked)
 
     def candidates(self, data: str) -> float:
         """Images that pools of this data are drawn from: the train part without V."""
@@ -101,6 +104,10 @@ def read_material(
     """Reads rows, recipes and artifacts; where `artifacts_dir` is None the runs say where."""
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
+    if not 0 < margin < 0.5:
+        raise UserError(
+            f"margin must lie between 0 and 0.5, not {margin:g}: 0.01 is one point of accuracy"
+        )
     runs = read_runs(runs_dir, experiment)
     if metric not in runs or runs[metric].isna().all():
         raise unknown("metric of these runs", metric, [m for m in METRICS if m in runs])
