@@ -6,13 +6,13 @@ starts. Nothing here imports torch: help and wrong names are answered at once.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from conf.compose import composer, groups, groups_of
 from conf.custom import register
 from conf.grid import Experiment, read_experiment, split
 from conf.jobs import Job, compose_job, distinct
+from conf.words import flag_value, inner_key, raw_value
 from datamodules.errors import UserError, unknown
 
 HYDRA_FLAGS = {"--cfg": 1, "--package": 1, "--resolve": 0, "--info": 1, "--multirun": 0, "-m": 0}
@@ -28,10 +28,6 @@ ENGINE = {
     "launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus", "attempts": "attempts",
 }  # fmt: skip
 OWN = ("query",)  # groups that take a class of the user's own
-LISTS = ("logger",)  # several options at once, so a comma is not a grid
-# A model's parent, an init's model and an init's other init are options of those groups, too.
-NESTED = re.compile(r"(init|query|learner|model)(\.(of|model|parent))+")
-NEEDS_QUOTES = re.compile(r"[^\w./:,+\-\[\]{}$%@~]")
 
 
 @dataclass
@@ -83,7 +79,8 @@ def parse(argv: list[str], program: str = "active") -> CommandLine:
         elif word.startswith("hydra"):
             line.engine.append(word)
         elif "=" in word:
-            line.overrides.append(word)
+            key, _, value = word.partition("=")
+            line.overrides.append(f"{key}={raw_value(key, value)}")
         else:
             raise UserError(f"{word!r} is not a flag; flags look like --query entropy")
     if "--cfg" in line.flags and "--resolve" not in line.flags:
@@ -93,16 +90,9 @@ def parse(argv: list[str], program: str = "active") -> CommandLine:
     return line
 
 
-def _override(key: str, value: str) -> str:
-    key = key.replace("-", "_")
-    if NESTED.fullmatch(key):
-        key = f"{'init' if key.endswith('.of') else 'model'}@{key}"
-    if key in LISTS:
-        return f"{key}=[{value.strip('[]')}]"
-    if NEEDS_QUOTES.search(value) or value == "":
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        value = f"'{quoted}'"
-    return f"{key}={value}"
+def _override(key: str, typed: str) -> str:
+    key = inner_key(key)
+    return f"{key}={flag_value(key, typed)}"
 
 
 def check_names(program: str, overrides: list[str]) -> None:
@@ -125,7 +115,8 @@ def expand(program: str, line: CommandLine) -> list[Job]:
     experiment = _experiment(program, name) if name else Experiment()
     for key, value in given.items():
         if not line.grid and len(split(value)) > 1:
-            raise UserError(f"--{key} {value} is a list; add -m to run a grid of all of them")
+            flag = key.partition("@")[2] or key
+            raise UserError(f"--{flag} {value} is a list; add -m to run a grid of all of them")
     runs = experiment.runs(given) if line.grid else [given]
     first = [f"experiment={name}"] if name else []
     with composer():

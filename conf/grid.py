@@ -23,7 +23,7 @@ from datamodules.errors import UserError, unknown
 
 Lists = dict[str, str]  # setting -> its values, as typed: a comma separates them
 SLOWEST = ("seed", "pretext.seed")  # so that an unfinished grid is balanced
-ELEMENT = re.compile(r"(?:\[[^\]]*\]|\{[^}]*\}|'(?:\\'|[^'])*'|[^,])+")
+ELEMENT = re.compile(r"(?:\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|'(?:\\.|[^'\\])*'|[^,])+")
 
 
 @dataclass(frozen=True)

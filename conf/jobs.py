@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -16,6 +17,7 @@ from conf.identity import RunName, name_run, names_run
 from datamodules.errors import UserError, unknown
 
 APART = ("init", "query")
+LACKS = {"model": "reads no model", "parent": "has no parent model", "of": "follows no other init"}
 
 
 @dataclass(frozen=True)
@@ -124,17 +126,45 @@ def _composed(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[s
 
 @cache
 def _compose(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
-    config = compose_config(program, list(chosen), with_hydra=True)
+    try:
+        config = compose_config(program, list(chosen), with_hydra=True)
+    except UserError as error:
+        raise _misplaced(program, chosen) or error from error.__cause__
     with open_dict(config):
         choices = config.pop("hydra").runtime.choices
     names = groups_of(program).keys() - {"experiment"}
     return config, {str(k): str(v) for k, v in choices.items() if k in names}
 
 
+def has_setting(program: str, overrides: Iterable[str], key: str) -> bool:
+    """Whether a run of so many options can have a setting, or an option inside another."""
+    path = key.partition("@")[2] or key
+    others = (o for o in overrides if _is_choice(program, o) and not _path(o).startswith(path))
+    return path in _keys(program, tuple(others))
+
+
+def _misplaced(program: str, chosen: tuple[str, ...]) -> UserError | None:
+    """An option inside one that has no place for it, such as a model of the init `random`."""
+    for choice in sorted((o for o in chosen if "@" in o), key=len):
+        key, _, option = choice.partition("=")
+        if not has_setting(program, chosen, key):
+            parent, _, last = _path(choice).rpartition(".")
+            named = _composed(program, tuple(o for o in chosen if "@" not in o))[1]
+            named = named | {_path(o): o.partition("=")[2] for o in chosen}
+            holder = f"--{parent} {named.get(parent, '')}".rstrip()
+            return UserError(f"{holder} {LACKS[last]}, so --{parent}.{last} {option} sets nothing")
+    return None
+
+
+def _path(choice: str) -> str:
+    """Where a choice is in the config: `init` for `init=scan`, else `init.model`."""
+    key = choice.partition("=")[0]
+    return key.partition("@")[2] or key
+
+
 def _node(choice: str) -> str:
     """The node that a choice sets: `init` for `init=scan` and for `model@init.model=vae`."""
-    key = choice.partition("=")[0]
-    return (key.partition("@")[2] or key).partition(".")[0]
+    return _path(choice).partition(".")[0]
 
 
 @cache

@@ -212,6 +212,15 @@ def test_help_names_every_setting() -> None:
         (["entropy"], "'entropy' is not a flag"),
         (["--query", "margin,entropi", "-m"], "unknown query 'entropi'"),
         (["--query", "random", "--seed", "0,y", "-m"], "seed: Value 'y'"),
+        (["--init.model", "vae"], "--init random reads no model, so --init.model vae sets nothing"),
+        (["--learner.model", "vae"], "--learner resnet18 reads no model"),
+        (["--query", "entropy", "--query.model", "vae"], "--query entropy reads no model"),
+        (
+            ["--init", "vae", "--init.model", "simclr", "--init.model.parent", "vae"],
+            "--init.model simclr has no parent model",
+        ),
+        (["--init.of", "vae"], "--init random follows no other init"),
+        (["--init", "vae", "--init.model", "vae,simclr"], "--init.model vae,simclr is a list"),
     ],
 )
 def test_wrong_words(words: list[str], sentence: str) -> None:
@@ -219,6 +228,39 @@ def test_wrong_words(words: list[str], sentence: str) -> None:
         jobs(*words)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026_11", "1e3", "true", "inf", "été", "a~b", "~/x", "a[b]", "[a]", "a{b}", "{a:b}", "it's",
+     "a\\b c", "a\\", "Smith, John", "a (b)", "50%", "a#b", ""],
+)  # fmt: skip
+def test_texts_stay_as_they_are(text: str) -> None:
+    flags = ("--runs_dir", text, "--init", "file", f"--init.path={text}", "--data.root", text)
+    (job,) = jobs(*flags)
+    config = job.resolved
+    assert (config["runs_dir"], config["init"]["path"], config["data"]["root"]) == (text,) * 3
+    line = parse(list(flags))
+    assert parse(line.argv).argv == line.argv
+
+
+def test_texts_may_be_null_lists_and_interpolations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "there")
+    (job,) = jobs("--data.root", "null", "--artifacts_dir", "${oc.env:PLACE,x}/y")
+    assert (job.config.data.root, job.config.artifacts_dir) == (None, "there/y")
+    two = jobs("--data", "folder", "--data.root", "2026_1,2026_2", "-m")
+    assert [job.config.data.root for job in two] == ["2026_1", "2026_2"]
+    (job,) = jobs("runs_dir=2026_11")
+    assert job.config.runs_dir == "2026_11"
+
+
+def test_lists_may_have_spaces() -> None:
+    assert jobs("--data.mean", "[0.5, 0.5]")[0].config.data.mean == [0.5, 0.5]
+    assert list(jobs("--logger", "csv, wandb")[0].config.logger) == ["csv", "wandb"]
+    spaced = jobs("--query", "entropy, margin", "--seed", " 0 ,1", "-m")
+    assert [j.name for j in spaced] == [
+        j.name for j in jobs("--query", "entropy,margin", "--seed", "0,1", "-m")
+    ]
 
 
 def test_runs_that_are_the_same_are_one() -> None:
