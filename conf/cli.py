@@ -6,16 +6,18 @@ starts. Nothing here imports torch: help and wrong names are answered at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from conf.compose import composer, groups, groups_of
 from conf.custom import register
-from conf.grid import Experiment, read_experiment, split
-from conf.jobs import Job, compose_job, distinct
+from conf.grid import Experiment, Lists, read_experiment, split
+from conf.jobs import Job, compose_job, distinct, has_setting
 from conf.words import flag_value, inner_key, raw_value
 from datamodules.errors import UserError, unknown
 
-HYDRA_FLAGS = {"--cfg": 1, "--package": 1, "--resolve": 0, "--info": 1, "--multirun": 0, "-m": 0}
+GRID = ("-m", "--multirun")
+SHOWN = ("job",)  # what --cfg prints, always resolved
 OURS = {"--dry-run": "dry_run=true", "--dry_run": "dry_run=true", "--toy": "toy=true"}
 # What a flag is called inside: Hydra takes any key with a group's name for a choice of an option.
 RENAMED: dict[str, dict[str, str]] = {
@@ -27,12 +29,13 @@ RENAMED: dict[str, dict[str, str]] = {
 ENGINE = {
     "launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus", "attempts": "attempts",
 }  # fmt: skip
+Spelling = Callable[[str, str], str]
 OWN = ("query",)  # groups that take a class of the user's own
 
 
 @dataclass
 class CommandLine:
-    """Hydra's own flags, and the overrides as one block: its parser rejects a second one.
+    """The overrides of a run, and the flags that are none.
 
     `engine` says how runs are started, in words of conf/grid.yaml; it is no part of any run.
     """
@@ -47,7 +50,7 @@ class CommandLine:
         """Whether many runs may be meant: lists are then grids."""
         words = ("hydra/launcher=", "experiment=")
         named = any(word.startswith(words) for word in (*self.engine, *self.overrides))
-        return named or "-m" in self.flags or "--multirun" in self.flags
+        return named or any(flag in self.flags for flag in GRID)
 
     @property
     def argv(self) -> list[str]:
@@ -55,39 +58,59 @@ class CommandLine:
 
 
 def parse(argv: list[str], program: str = "active") -> CommandLine:
-    """Flags -> overrides; overrides pass as they are, so that parsing twice changes nothing."""
+    """Flags -> overrides; overrides keep their values, so that parsing twice changes nothing."""
     line, words = CommandLine(), list(argv)
     while words:
-        word = words.pop(0)
-        if word in ("--help", "-h"):
-            line.help = True
-        elif word in HYDRA_FLAGS:
-            line.flags += [word, *words[: HYDRA_FLAGS[word]]]
-            words = words[HYDRA_FLAGS[word] :]
-        elif word in OURS:
-            line.overrides.append(OURS[word])
-        elif word.startswith("--"):
-            key, equals, value = word[2:].partition("=")
-            if not equals:
-                if not words or words[0].startswith("--"):
-                    raise UserError(f"--{key} needs a value")
-                value = words.pop(0)
-            if key in ENGINE or key.startswith("launcher."):
-                line.engine.append(_override(ENGINE.get(key, f"hydra.{key}"), value))
-            else:
-                line.overrides.append(_override(RENAMED[program].get(key, key), value))
-        elif word.startswith("hydra"):
-            line.engine.append(word)
-        elif "=" in word:
-            key, _, value = word.partition("=")
-            line.overrides.append(f"{key}={raw_value(key, value)}")
-        else:
-            raise UserError(f"{word!r} is not a flag; flags look like --query entropy")
-    if "--cfg" in line.flags and "--resolve" not in line.flags:
-        line.flags.append("--resolve")
+        _take(line, words, program)
     # The seed varies slowest, so that an unfinished grid is balanced.
     line.overrides.sort(key=lambda override: not override.startswith(("seed=", "pretext.seed=")))
     return line
+
+
+def _take(line: CommandLine, words: list[str], program: str) -> None:
+    """The next word, and the value behind it."""
+    word = words.pop(0)
+    key, equals, value = word.partition("=")
+    if word in ("--help", "-h"):
+        line.help = True
+    elif word in (*GRID, "--resolve"):
+        line.flags.append(word)
+    elif word in OURS:
+        line.overrides.append(OURS[word])
+    elif word.startswith("--"):
+        _add_flag(line, program, key[2:], value if equals else _value_behind(key, words))
+    elif word.startswith("hydra"):
+        line.engine.append(word)
+    elif equals:
+        _add(line, program, key, value, raw_value)
+    else:
+        raise UserError(f"{word!r} is not a flag; flags look like --query entropy")
+
+
+def _value_behind(flag: str, words: list[str]) -> str:
+    if not words or words[0].startswith("--"):
+        raise UserError(f"{flag} needs a value")
+    return words.pop(0)
+
+
+def _add_flag(line: CommandLine, program: str, key: str, value: str) -> None:
+    if key != "cfg":
+        _add(line, program, key, value, flag_value)
+    elif value in SHOWN:
+        line.flags += ["--cfg", value]
+    else:
+        raise unknown("--cfg", value, SHOWN)
+
+
+def _add(line: CommandLine, program: str, key: str, value: str, spelled: Spelling) -> None:
+    """A setting under the name that it has inside, to those of the run or of the engine."""
+    if key in ENGINE or key.startswith("launcher."):
+        key = ENGINE.get(key, f"hydra.{key}")
+        line.engine.append(f"{key}={spelled(key, value)}")
+    else:
+        key = key.replace("-", "_")
+        key = inner_key(RENAMED[program].get(key, key))
+        line.overrides.append(f"{key}={spelled(key, value)}")
 
 
 def _override(key: str, typed: str) -> str:
@@ -120,6 +143,7 @@ def expand(program: str, line: CommandLine) -> list[Job]:
     runs = experiment.runs(given) if line.grid else [given]
     first = [f"experiment={name}"] if name else []
     with composer():
+        runs = _fitting(program, runs, experiment.of_some & given.keys())
         jobs = [
             compose_job(program, [*first, *(f"{key}={value}" for key, value in run.items())])
             for run in runs
@@ -127,6 +151,21 @@ def expand(program: str, line: CommandLine) -> list[Job]:
     if program != "active":
         return jobs
     return distinct(jobs)
+
+
+def _fitting(program: str, runs: list[Lists], of_some: set[str]) -> list[Lists]:
+    """The runs, without a flag where only others of the experiment have what it sets."""
+    fitted = [_fit(program, run, of_some) for run in runs]
+    used = {key for run in fitted for key in run}
+    return fitted if of_some <= used else runs  # one that no run has is told as any unknown one
+
+
+def _fit(program: str, run: Lists, of_some: set[str]) -> Lists:
+    for key in sorted(of_some, key=len):
+        others = {k: value for k, value in run.items() if k != key}
+        if not has_setting(program, (f"{k}={value}" for k, value in others.items()), key):
+            run = others
+    return run
 
 
 def _experiment(program: str, name: str) -> Experiment:

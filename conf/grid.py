@@ -33,14 +33,20 @@ class Experiment:
     grid: Lists = field(default_factory=dict)
     also: list[Lists] = field(default_factory=list)
 
+    @property
+    def of_some(self) -> set[str]:
+        """What only `also` sets, so that not all runs need to have it."""
+        return {key for also in self.also for key in also} - self.grid.keys()
+
     def runs(self, given: Mapping[str, str]) -> list[Lists]:
         """One value of each setting for each run, equal runs once.
 
-        A flag's list takes the place of the grid's own. Of what `also` sets itself, it keeps what
-        it allows: `--query margin` leaves the arms out that `also` has for other queries.
+        A flag's list takes the place of the file's own. Of what `also` has in place of the grid's
+        lists, it keeps what it allows: `--query margin` leaves arms of other queries out.
         """
-        main = self.grid | dict(given)
-        grids = [main, *(main | allowed for also in self.also if (allowed := _only(also, given)))]
+        main, new = self.grid | dict(given), given.keys() - self.grid.keys()
+        others = [{key: v for key, v in also.items() if key not in new} for also in self.also]
+        grids = [main, *(main | allowed for also in others if (allowed := _only(also, given)))]
         runs = {tuple(sorted(run.items())): run for grid in grids for run in _product(grid)}
         seeds = {key: list(dict.fromkeys(r.get(key) for r in runs.values())) for key in SLOWEST}
         return sorted(

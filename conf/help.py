@@ -50,12 +50,12 @@ FLAGS = {
     "pretext": f"""\
   --dry-run            say which stages are there and how long the others take; write nothing
 {GRID}
-  --cfg job            print the resolved config and stop
+  --cfg job            print the resolved config, of a grid that of its first run, and stop
   --help               this page""",
     "active": f"""\
   --dry-run            say what would be done and how long it would take; write nothing
 {GRID}
-  --cfg job            print the resolved config and stop
+  --cfg job            print the resolved config, of a grid that of its first run, and stop
   --help               this page""",
     "report": """\
   --toy                draw only the study's idea in two dimensions, after the paper's Figure 1

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from omegaconf import OmegaConf
+
 from conf.cli import CommandLine, expand, parse
 from conf.engine import check_engine, load, run_grid
 from conf.help import help_text
@@ -48,8 +50,8 @@ def launch(program: Program) -> None:
             return
         check_engine(line.engine)
         jobs = expand(program.name, line)
-        if "--cfg" in line.flags or "--info" in line.flags:
-            _show(program, line)
+        if "--cfg" in line.flags:
+            print(OmegaConf.to_yaml(OmegaConf.create(jobs[0].resolved)), end="")
         elif line.grid:
             _run_all(program, line, jobs)
         else:
@@ -109,16 +111,6 @@ def _report_failures(jobs: list[Job], outcomes: list[str]) -> None:
             print(f"  {where}: {outcome.splitlines()[-1]}", file=sys.stderr)
         print("the same command starts these again", file=sys.stderr)
         raise SystemExit(1)
-
-
-def _show(program: Program, line: CommandLine) -> None:
-    """The config of one run, as Hydra shows it."""
-    import hydra
-
-    words = [word for word in line.argv if not word.startswith("experiment=")]
-    sys.argv = [sys.argv[0], *words]
-    show: Any = hydra.main(config_path="pkg://conf", config_name=program.name, version_base="1.3")
-    show(lambda config: None)()
 
 
 def _complain(told: str) -> NoReturn:

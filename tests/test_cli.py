@@ -219,6 +219,9 @@ def test_help_names_every_setting() -> None:
             ["--init", "vae", "--init.model", "simclr", "--init.model.parent", "vae"],
             "--init.model simclr has no parent model",
         ),
+        (["--cfg", "foo"], "unknown --cfg 'foo'. Allowed: job"),
+        (["--cfg"], "--cfg needs a value"),
+        (["--package"], "--package needs a value"),
         (["--init.of", "vae"], "--init random follows no other init"),
         (["--init", "vae", "--init.model", "vae,simclr"], "--init.model vae,simclr is a list"),
     ],
@@ -228,6 +231,22 @@ def test_wrong_words(words: list[str], sentence: str) -> None:
         jobs(*words)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["trainer.max_epochs=1", "seed=3"], ["--trainer.max_epochs", "1", "--seed", "3"],
+     ["--trainer.max-epochs=1", "--seed=3"]],
+)  # fmt: skip
+def test_words_are_renamed_however_they_are_written(words: list[str]) -> None:
+    line = parse([*words, "--model", "vae"], "pretext")
+    assert line.overrides == ["pretext.seed=3", "model.max_epochs=1", "model=vae"]
+    assert parse(line.argv, "pretext").argv == line.argv
+    assert parse(["experiment=figure5"], "report").overrides == ["name='figure5'"]
+    engine = parse(["--launcher", "local", "processes=2"])
+    assert parse(engine.argv).engine == engine.engine == ["hydra/launcher=local", "processes=2"]
+    (job,) = jobs("init=simclr", "init.model=vae")
+    assert job.name.init == "simclr-vae"
 
 
 @pytest.mark.parametrize(

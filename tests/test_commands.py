@@ -53,6 +53,15 @@ def test_cfg_prints_what_would_run(tmp_path: Path) -> None:
     assert config["learner"]["lr"] == 0.005
 
 
+def test_cfg_prints_the_first_run_of_what_was_asked(cli: Cli, tmp_path: Path) -> None:
+    asked = cli("--cfg", "job", "--experiment", "figure5", "--seed", "4,5")
+    assert asked.status == 0
+    config = yaml.safe_load(asked.out)
+    assert (config["data"]["name"], config["seed"], config["budget"]) == ("mnist", 4, 60)
+    assert yaml.safe_load(cli("--cfg=job", "--seed", "3,1", "-m").out)["seed"] == 3
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_grid_as_typed(cli: Cli, tmp_path: Path) -> None:
     finished = cli(*TINY, "--query", "random,margin", "--seed", "0,1", "--cycles", "1", "-m")
     assert finished.status == 0, finished.err

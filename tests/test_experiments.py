@@ -21,6 +21,7 @@ from conf.cli import expand, parse
 from conf.compose import ROOT, groups
 from conf.grid import read_experiment, split
 from conf.jobs import Job
+from datamodules.errors import UserError
 from datamodules.images import Images, Part
 from datamodules.sources import long_tail_sizes
 from tests.conftest import Finished
@@ -198,3 +199,15 @@ def test_flags_replace_the_lists_of_an_experiment() -> None:
     assert {job.config.seed for job in jobs} == {7}
     learners = {"resnet18", "resnet18-dropouton", "resnet18-members3"}
     assert {job.name.learner for job in jobs} == learners
+
+
+@pytest.mark.parametrize("bins", ["5", "3,4"])
+def test_flags_replace_lists_that_some_runs_have(bins: str) -> None:
+    """The random pool has no bins; the file's own are 1, 2, 5 and 10."""
+    jobs = expand("active", parse(["--experiment", "binning", "--seed", "0", "--init.bins", bins]))
+    assert {job.name.init for job in jobs} == {
+        "random", *(f"{init}-bins{n}" for init in ("simclr", "vae") for n in bins.split(","))
+    }  # fmt: skip
+    alone = ["--experiment", "binning", "--seed", "0", "--init", "random", "--init.bins", bins]
+    with pytest.raises(UserError, match=r"unknown setting 'init\.bins'"):
+        expand("active", parse(alone))
