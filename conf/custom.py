@@ -23,6 +23,8 @@ def register(group: str, name: str) -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f"--{group} {name} must be an option or a class, as in my_module.MyQuery")
     file, _, kind = name.rpartition(".")
     try:
         target = getattr(import_module(file), kind)

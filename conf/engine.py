@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 
 from conf.compose import compose_config, composer
 from conf.jobs import Job, compose_job
+from conf.words import quoted
 from datamodules.errors import UserError, sentence, unknown
 
 RAY, SUBMITIT = "hydra_plugins.hydra_ray_launcher", "hydra_plugins.hydra_submitit_launcher"
@@ -182,7 +183,12 @@ def _start(grid: Grid, count: int, engine: list[str]) -> None:
     given = _given(engine)
     most, asked = LAUNCHERS[given.get(LAUNCHER, "basic")].tasks, given.get("processes", "null")
     tasks = count if most is None else min(count, int(asked) if asked.isdigit() else most)
-    words = [f"task=range({tasks})", f"one={most is None}", f"folder='{grid.folder}'", *engine]
+    words = [
+        f"task=range({tasks})",
+        f"one={most is None}",
+        f"folder={quoted(str(grid.folder))}",
+        *engine,
+    ]
     before, sys.argv = sys.argv, [sys.argv[0], *words, "--multirun"]  # all that Hydra reads
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a bug shows its real traceback
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # two runs may well say the same

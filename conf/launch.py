@@ -46,12 +46,12 @@ def launch(program: Program) -> None:
     try:
         line = parse(sys.argv[1:], program.name)
         if line.help:
-            print(help_text(program.name))
+            _say(help_text(program.name))
             return
         check_engine(line.engine)
         jobs = expand(program.name, line)
         if "--cfg" in line.flags:
-            print(OmegaConf.to_yaml(OmegaConf.create(jobs[0].resolved)), end="")
+            _say(OmegaConf.to_yaml(OmegaConf.create(jobs[0].resolved)).rstrip())
         elif line.grid:
             _run_all(program, line, jobs)
         else:
@@ -111,6 +111,14 @@ def _report_failures(jobs: list[Job], outcomes: list[str]) -> None:
             print(f"  {where}: {outcome.splitlines()[-1]}", file=sys.stderr)
         print("the same command starts these again", file=sys.stderr)
         raise SystemExit(1)
+
+
+def _say(text: str) -> None:
+    """Prints for `| head` too, which may stop to read before the end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # what is left would be written, and fail, once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(told: str) -> NoReturn:

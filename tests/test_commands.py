@@ -71,6 +71,25 @@ def test_a_grid_as_typed(cli: Cli, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"runs", "artifacts"}
 
 
+def test_a_grid_in_folders_with_an_apostrophe(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "it's here").mkdir()
+    monkeypatch.chdir(tmp_path / "it's here")
+    flags = ("--seed", "0,1", "--cycles", "0", "--runs_dir", "it's runs", "-m")
+    finished = cli(*TINY, *flags)
+    assert finished.status == 0, finished.err
+    assert len(list(tmp_path.glob("it's here/it's runs/**/cycles.jsonl"))) == 2
+
+
+@pytest.mark.parametrize("words", ["--help", "--cfg job"])
+def test_a_reader_that_stops_early(words: str) -> None:
+    """As in `run.py --help | head -1`, but sure to stop before the first line."""
+    command = f"'{sys.executable}' '{ROOT}/active/run.py' {words} | true"
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert ended.stderr == ""
+
+
 def test_one_bad_job_of_three(cli: Cli, tmp_path: Path) -> None:
     """A run that fails is recorded and reported; the other two finish; started again, it heals."""
     command = [*TINY, "--seed", "0,1,2", "--cycles", "0", "-m"]

@@ -43,6 +43,8 @@ def test_the_readmes_query_runs(cli: Cli, tmp_path: Path) -> None:
         ("my_queries.Gip", "cannot be imported"),
         ("no_such_module.Gap", "cannot be imported"),
         ("my_queries.__doc__", "is no class"),
+        (".x", "--query .x must be an option or a class, as in my_module.MyQuery"),
+        ("..x", "--query ..x must be an option or a class"),
     ],
 )
 def test_a_query_that_is_not_there(cli: Cli, name: str, sentence: str) -> None:
