@@ -13,7 +13,7 @@ from conf.compose import composer, groups, groups_of
 from conf.custom import register
 from conf.grid import Experiment, Lists, read_experiment, split
 from conf.jobs import Job, compose_job, distinct, has_setting
-from conf.words import flag_value, inner_key, raw_value
+from conf.words import engine_key, engine_value, flag_value, inner_key, raw_value
 from datamodules.errors import UserError, unknown
 
 GRID = ("-m", "--multirun")
@@ -29,7 +29,7 @@ RENAMED: dict[str, dict[str, str]] = {
 ENGINE = {
     "launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus", "attempts": "attempts",
 }  # fmt: skip
-Spelling = Callable[[str, str], str]
+Spelling = tuple[Callable[[str, str], str], Callable[[str, str], str]]
 OWN = ("query",)  # groups that take a class of the user's own
 
 
@@ -79,10 +79,10 @@ def _take(line: CommandLine, words: list[str], program: str) -> None:
         line.overrides.append(OURS[word])
     elif word.startswith("--"):
         _add_flag(line, program, key[2:], value if equals else _value_behind(key, words))
-    elif word.startswith("hydra"):
+    elif word.lstrip("+~").startswith("hydra"):
         line.engine.append(word)
     elif equals:
-        _add(line, program, key, value, raw_value)
+        _add(line, program, key, value, (raw_value, raw_value))
     else:
         raise UserError(f"{word!r} is not a flag; flags look like --query entropy")
 
@@ -95,22 +95,23 @@ def _value_behind(flag: str, words: list[str]) -> str:
 
 def _add_flag(line: CommandLine, program: str, key: str, value: str) -> None:
     if key != "cfg":
-        _add(line, program, key, value, flag_value)
+        _add(line, program, key, value, (flag_value, engine_value))
     elif value in SHOWN:
         line.flags += ["--cfg", value]
     else:
         raise unknown("--cfg", value, SHOWN)
 
 
-def _add(line: CommandLine, program: str, key: str, value: str, spelled: Spelling) -> None:
+def _add(line: CommandLine, program: str, key: str, value: str, spell: Spelling) -> None:
     """A setting under the name that it has inside, to those of the run or of the engine."""
+    of_run, of_engine = spell
     if key in ENGINE or key.startswith("launcher."):
-        key = ENGINE.get(key, f"hydra.{key}")
-        line.engine.append(f"{key}={spelled(key, value)}")
+        key = ENGINE[key] if key in ENGINE else engine_key(key)
+        line.engine.append(f"{key}={of_engine(key, value)}")
     else:
         key = key.replace("-", "_")
         key = inner_key(RENAMED[program].get(key, key))
-        line.overrides.append(f"{key}={spelled(key, value)}")
+        line.overrides.append(f"{key}={of_run(key, value)}")
 
 
 def _override(key: str, typed: str) -> str:

@@ -26,6 +26,7 @@ WORDS: dict[Any, str] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text",
     type(None): "null",
 }  # fmt: skip
+NO_LIST = "a list is needed, as in '[a, b]'"
 register()
 OmegaConf.register_new_resolver("stem_for", lambda size: 7 if size > 64 else 3, replace=True)
 
@@ -53,6 +54,7 @@ def _epochs(recipe: int, *, _root_: Any) -> int:
 
 OmegaConf.register_new_resolver("epochs", _epochs, replace=True)
 OmegaConf.register_new_resolver("gpus_of_run", _gpus_of_run, replace=True)
+OmegaConf.register_new_resolver("at_most", lambda given, most: given or most, replace=True)
 
 
 @cache
@@ -112,6 +114,7 @@ def _plain(error: BaseException) -> str:
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
     line = re.sub(r"^\w+ raised while resolving interpolation: ", "", lines[0])
+    line = re.sub(r"^Invalid value assigned: \w+ is not a ListConfig.*", NO_LIST, line)
     return f"{key}: {line}" if key else line
 
 

@@ -13,41 +13,18 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from conf.compose import compose_config, composer
+from conf.compose import composer
 from conf.jobs import Job, compose_job
+from conf.launchers import LAUNCHER, LAUNCHERS, given_of
 from conf.words import quoted
-from datamodules.errors import UserError, sentence, unknown
+from datamodules.errors import UserError, sentence
 
-RAY, SUBMITIT = "hydra_plugins.hydra_ray_launcher", "hydra_plugins.hydra_submitit_launcher"
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """The package that it needs, which of our words it takes, and how many tasks it is given.
-
-    Hydra composes a config for each task before the first starts, so there are no more than can
-    run at a time, and each does one job after another; on Slurm, where its time is limited, one.
-    """
-
-    package: str
-    words: tuple[str, ...]
-    tasks: int | None  # None: a task for each job
-
-
-LAUNCHERS = {
-    "basic": Launcher("hydra", (), 1),
-    "local": Launcher(RAY, ("processes", "gpus", "attempts"), os.cpu_count() or 1),
-    "cluster": Launcher(RAY, ("gpus", "attempts"), 1024),
-    "slurm": Launcher(SUBMITIT, ("processes", "gpus", "attempts"), None),
-}
-JOBS, LAUNCHER = "jobs.json", "hydra/launcher"
-LEAST = {"processes": 1, "gpus": 0, "attempts": 1}
+JOBS = "jobs.json"
 
 
 @dataclass(frozen=True)
@@ -180,7 +157,7 @@ def run_grid(
 def _start(grid: Grid, count: int, engine: list[str]) -> None:
     import hydra
 
-    given = _given(engine)
+    given = given_of(engine)
     most, asked = LAUNCHERS[given.get(LAUNCHER, "basic")].tasks, given.get("processes", "null")
     tasks = count if most is None else min(count, int(asked) if asked.isdigit() else most)
     words = [
@@ -199,41 +176,6 @@ def _start(grid: Grid, count: int, engine: list[str]) -> None:
         start(grid)()
     finally:
         sys.argv = before
-
-
-def _given(engine: list[str]) -> dict[str, str]:
-    return {key: value for key, _, value in (word.partition("=") for word in engine)}
-
-
-def check_engine(engine: list[str]) -> None:
-    """Raises UserError where the launcher is unknown, not installed or wrongly set."""
-    given = _given(engine)
-    name = given.get(LAUNCHER, "basic")
-    if name not in LAUNCHERS:
-        raise unknown("launcher", name, LAUNCHERS)
-    for key in LEAST.keys() & given.keys() - set(LAUNCHERS[name].words):
-        takers = [f"--launcher {other}" for other, it in LAUNCHERS.items() if key in it.words]
-        raise UserError(f"--{key} is for {' or '.join(takers)}")
-    if not _installed(LAUNCHERS[name].package):
-        raise UserError(
-            f"--launcher {name} needs a package that is not installed; "
-            "pip install --editable '.[cluster]' in the project's folder brings it"
-        )
-    if name == "cluster" and "gpus" not in given:
-        raise UserError("--launcher cluster needs --gpus: those of each run, 0 for none")
-    with composer():
-        config = compose_config("grid", [*engine, "folder=x"])
-    for key, least in LEAST.items():
-        value = config[key]
-        if value is not None and (not isinstance(value, int | float) or value < least):
-            raise UserError(f"--{key} must be a number of at least {least}, not {value!r}")
-
-
-def _installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # not even the package that it is part of
-        return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 from conf.cli import CommandLine, expand, parse
-from conf.engine import check_engine, load, run_grid
+from conf.engine import load, run_grid
 from conf.help import help_text
 from conf.jobs import Job
+from conf.launchers import check_engine
 from datamodules.errors import UserError, sentence
 
 

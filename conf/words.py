@@ -15,6 +15,12 @@ TEXT = re.compile(
 LISTS = ("logger",)  # several options at once, so a comma is not a grid
 # A model's parent, an init's model and an init's other init are options of those groups, too.
 NESTED = re.compile(r"(init|query|learner|model)(\.(of|model|parent))+")
+# Options of sbatch, which are texts as well; those that it has no setting for can be added.
+SBATCH = re.compile(
+    r"hydra\.launcher\.(name|partition|account|qos|comment|constraint|exclude|gres|mem_per_\w+)"
+)
+FREE = "additional_parameters"
+IN_QUOTES = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 UNQUOTED = re.compile(r"(\$\{[^{}']+\}|[A-Za-z0-9_./:+\-$%@])+")
 ONE_TEXT = re.compile(r"(?:\$\{[^}]*\}|,\s|\s,|[^,])+")  # "Smith, John" is one
 
@@ -36,6 +42,16 @@ def flag_value(key: str, typed: str) -> str:
     return ",".join(element(part) for part in split(typed))
 
 
+def engine_key(key: str) -> str:
+    """`launcher.partition` -> `hydra.launcher.partition`; `++` is Hydra's to add what is new."""
+    return f"{'++' * key.startswith(f'launcher.{FREE}')}hydra.{key}"
+
+
+def engine_value(key: str, typed: str) -> str:
+    """A value about how runs are started, which is never one of a grid: `gpu,long` is one text."""
+    return _text(typed) if SBATCH.fullmatch(key) else element(typed)
+
+
 def raw_value(key: str, written: str) -> str:
     """The value of an override in Hydra's own words, where only a text may need its quotes."""
     as_it_is = not TEXT.fullmatch(key) or written[:1] in ("'", '"') or "\\" in written
@@ -51,7 +67,8 @@ def element(typed: str) -> str:
     if re.fullmatch(r"\{.*:.*\}", typed):
         pairs = (part.partition(":") for part in split(inner))
         return f"{{{','.join(f'{key.strip()}:{element(value)}' for key, _, value in pairs)}}}"
-    return typed if UNQUOTED.fullmatch(typed) else quoted(typed)
+    as_it_is = UNQUOTED.fullmatch(typed) or IN_QUOTES.fullmatch(typed)
+    return typed if as_it_is else quoted(typed)
 
 
 def quoted(text: str) -> str:

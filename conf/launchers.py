@@ -1,0 +1,116 @@
+"""The launchers of grids: what each needs and takes, and whether it is set to what it can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from conf.compose import compose_config, composer, flatten, plain
+from conf.words import FREE
+from datamodules.errors import UserError, unknown
+
+RAY, SUBMITIT = "hydra_plugins.hydra_ray_launcher", "hydra_plugins.hydra_submitit_launcher"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """The package that it needs, which of our words it takes, and how many tasks it is given.
+
+    Hydra composes a config for each task before the first starts, so there are no more than can
+    run at a time, and each does one job after another; on Slurm, where its time is limited, one.
+    """
+
+    package: str
+    words: tuple[str, ...]
+    tasks: int | None  # None: a task for each job
+    whole: tuple[str, ...] = ("processes", "attempts")  # words that are whole numbers
+
+
+LAUNCHERS = {
+    "basic": Launcher("hydra", (), 1),
+    "local": Launcher(RAY, ("processes", "gpus", "attempts"), os.cpu_count() or 1),
+    "cluster": Launcher(RAY, ("gpus", "attempts"), 1024),
+    "slurm": Launcher(
+        SUBMITIT, ("processes", "gpus", "attempts"), None, ("processes", "gpus", "attempts")
+    ),
+}
+LAUNCHER = "hydra/launcher"
+LEAST = {"processes": 1, "gpus": 0, "attempts": 1}
+OWN = "hydra.launcher."  # settings of the launcher itself
+
+
+def given_of(engine: Iterable[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (word.partition("=") for word in engine)}
+
+
+def check_engine(engine: list[str]) -> None:
+    """Raises UserError where the launcher is unknown, not installed or wrongly set."""
+    given = given_of(engine)
+    name = given.get(LAUNCHER, "basic")
+    if name not in LAUNCHERS:
+        raise unknown("launcher", name, LAUNCHERS)
+    for key in LEAST.keys() & given.keys() - set(LAUNCHERS[name].words):
+        takers = [f"--launcher {other}" for other, it in LAUNCHERS.items() if key in it.words]
+        raise UserError(f"--{key} is for {' or '.join(takers)}")
+    if not _installed(LAUNCHERS[name].package):
+        raise UserError(
+            f"--launcher {name} needs a package that is not installed; "
+            "pip install --editable '.[cluster]' in the project's folder brings it"
+        )
+    if name == "cluster" and "gpus" not in given:
+        raise UserError("--launcher cluster needs --gpus: those of each run, 0 for none")
+    try:
+        with composer():
+            _check_keys(name, given)
+            _check_values(name, engine)
+    except UserError as error:
+        raise UserError(str(error).replace(OWN, "--launcher.")) from error
+
+
+def _check_keys(name: str, given: dict[str, str]) -> None:
+    """Refuses settings that the launcher does not have."""
+    own = [key.lstrip("+").removeprefix(OWN) for key in given if OWN in key]
+    known = flatten(OmegaConf.to_container(_grid([f"{LAUNCHER}={name}"]).hydra.launcher))
+    shown = [f"launcher.{key}" for key in known if key != "_target_"]
+    for key in own:
+        if not shown:
+            raise UserError(f"--launcher.{key} needs a --launcher that has such a setting")
+        free = key.startswith(f"{FREE}.") and FREE in known
+        if not free and not any(f"{k}.".startswith(f"{key}.") for k in known):
+            raise unknown("setting", f"launcher.{key}", shown)
+
+
+def _check_values(name: str, engine: list[str]) -> None:
+    """Refuses what is no number, too small, or of another type than the launcher's."""
+    config, launcher = _grid(engine), LAUNCHERS[name]
+    for key, least in LEAST.items():
+        if not _is_number(config[key], least, key in launcher.whole):
+            kind = "a whole number" if key in launcher.whole else "a number"
+            raise UserError(
+                f"with --launcher {name}, --{key} must be {kind} of at least {least}, "
+                f"not {config[key]!r}"
+            )
+    plain(config.hydra.launcher)
+
+
+def _grid(words: list[str]) -> DictConfig:
+    return compose_config("grid", [*words, "folder=x"], with_hydra=True)
+
+
+def _is_number(value: Any, least: int, whole: bool) -> bool:
+    if value is None:
+        return True
+    allowed = int if whole else int | float
+    return isinstance(value, allowed) and not isinstance(value, bool) and value >= least
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package that it is part of
+        return False
