@@ -179,7 +179,7 @@ def test_c_by_at_most_five_labels_of_v_for_each_label(
     ("arguments", "sentence"),
     [
         (("--learner", "linear", "--query", "ens_me"), "one solution"),
-        (("--learner", "linear", "--learner.c", "0"), "above 0"),
+        (("--learner", "linear", "--learner.c", "0"), "from 1e-06 to 10000"),
         (
             ("--learner", "linear", "--learner.c", "val", "--data.val", "0"),
             "needs a validation set",
