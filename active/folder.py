@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from conf.compose import flatten
-from conf.identity import is_volatile
+from conf.identity import ERROR, is_volatile
 from datamodules.errors import UserError
 from datamodules.files import sha256, sync, write_atomic, write_table
 
@@ -43,7 +43,7 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another process is at work in {self.path}") from error
-        (self.path / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+        (self.path / ERROR).unlink(missing_ok=True)  # of an earlier attempt
 
     def unlock(self) -> None:
         self._lock.close()

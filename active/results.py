@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from active.folder import CONFIG, ROWS
+from conf.identity import ERROR
 from datamodules.errors import UserError, unknown
 
 PARTS = ("data", "init", "query", "learner", "seed")
@@ -74,7 +75,7 @@ def read_pools(
 def failed_runs(runs_dir: Path, experiment: str) -> dict[tuple[str, ...], str]:
     """The last line of the error that each failed run ended with, by the run's parts."""
     failed = {}
-    for file, parts in run_files(runs_dir, experiment, "error.txt"):
+    for file, parts in run_files(runs_dir, experiment, ERROR):
         lines = file.read_text(errors="replace").strip().splitlines()
         failed[tuple(parts.values())] = lines[-1] if lines else "no reason was written"
     return failed

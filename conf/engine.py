@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from conf.compose import composer
+from conf.identity import ERROR
 from conf.jobs import Job, compose_job
 from conf.launchers import LAUNCHER, LAUNCHERS, given_of
 from conf.words import quoted
@@ -114,16 +115,11 @@ def load(name: str) -> Callable[..., Any]:
 
 
 def note(job: Job, failure: str) -> None:
-    """Writes a failure into the folder of a run, or takes that of an earlier attempt away."""
-    if not job.folder:
-        return
-    file = job.folder / "error.txt"
-    with contextlib.suppress(OSError):  # a full disk must not end the other jobs
-        if failure:
+    """Writes a failure into the folder of a run, which takes it away when it starts again."""
+    if failure and job.folder:
+        with contextlib.suppress(OSError):  # a full disk must not end the other jobs
             job.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(failure + "\n")
-        else:
-            file.unlink(missing_ok=True)
+            (job.folder / ERROR).write_text(failure + "\n")
 
 
 def run_grid(
@@ -149,7 +145,7 @@ def run_grid(
         if not any(outcomes) or not (grid.folder / "slurm").exists():  # its jobs may go on
             shutil.rmtree(grid.folder)
     for job, outcome in zip(jobs, outcomes, strict=True):
-        if notes and outcome:
+        if notes:
             note(job, outcome)
     return outcomes
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from conf.compose import flatten
 
+ERROR = "error.txt"  # in a run's folder: what went wrong in its last attempt
 # Settings that change no result: where things lie, how they are shown and how they are loaded.
 VOLATILE = (
     "runs_dir", "artifacts_dir", "share_cycle_0", "dry_run", "cycles", "logger", "data.root",
@@ -51,11 +52,6 @@ class RunName:
 
 def is_volatile(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in VOLATILE)
-
-
-def names_run(key: str) -> bool:
-    """Whether a setting, where it differs, is part of a run's name or passed on to one that is."""
-    return not is_volatile(key) and key not in PASSED_ON and not key.startswith("data.recipe.")
 
 
 def is_passed_on(key: str, values: dict[str, Any]) -> bool:

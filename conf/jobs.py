@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from conf.compose import compose_config, flatten, groups_of, plain, set_values, typed
-from conf.identity import RunName, name_run, names_run
+from conf.identity import RunName, name_run
 from datamodules.errors import UserError, unknown
 
 APART = ("init", "query")
@@ -55,18 +55,16 @@ def distinct(jobs: list[Job]) -> list[Job]:
     """Each run once, in order; a setting that is given as what it is anyway makes the same run.
 
     Raises:
-        UserError: two runs would share a folder, though they differ.
+        UserError: two runs of different length would share a folder.
     """
-    found: dict[str, Job] = {}
+    found: dict[Path | None, Job] = {}
     for job in jobs:
-        first = found.setdefault(job.name.path, job)
-        old, new = flatten(first.resolved), flatten(job.resolved)
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key) and (key == "cycles" or names_run(key)):
-                raise UserError(
-                    f"{job.name.path} is asked for twice, with {key} {old.get(key)} and "
-                    f"{new.get(key)}; these would be one folder"
-                )
+        first = found.setdefault(job.folder, job)
+        if first.config.cycles != job.config.cycles:  # all else that differs is in the name
+            raise UserError(
+                f"{job.folder} is asked for twice, with cycles {first.config.cycles} and "
+                f"{job.config.cycles}; these would be one folder"
+            )
     return list(found.values())
 
 

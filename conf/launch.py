@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from conf.cli import CommandLine, expand, parse
 from conf.engine import load, run_grid
 from conf.help import help_text
+from conf.identity import ERROR
 from conf.jobs import Job
 from conf.launchers import check_engine
 from datamodules.errors import UserError, sentence
@@ -108,7 +109,7 @@ def _report_failures(jobs: list[Job], outcomes: list[str]) -> None:
     if failed:
         print(f"{len(failed)} of {len(jobs)} runs failed:", file=sys.stderr)
         for job, outcome in failed:
-            where = job.folder / "error.txt" if job.folder else job
+            where = job.folder / ERROR if job.folder else job
             print(f"  {where}: {outcome.splitlines()[-1]}", file=sys.stderr)
         print("the same command starts these again", file=sys.stderr)
         raise SystemExit(1)

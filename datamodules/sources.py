@@ -138,8 +138,8 @@ class MNIST:
         parts = []
         for part in ("train", "test"):
             raw = _torchvision(self.root, "MNIST", TorchMNIST, train=part == "train")
-            border = [(0, 0), (0, 0), *[2 * (BORDERS[self.name],)] * 2]
-            padded = np.pad(raw.data.numpy()[:, None], border)
+            around = 2 * (BORDERS[self.name],)
+            padded = np.pad(raw.data.numpy()[:, None], ((0, 0), (0, 0), around, around))
             parts.append(_part(part, padded, raw.targets))
         return Opened(parts[0], parts[1], tuple(map(str, range(10))))
 

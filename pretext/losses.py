@@ -5,6 +5,8 @@ N samples, V views, D features, K clusters, M images in the bank.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -105,14 +107,11 @@ def scan_loss(
     return consistency - entropy_weight * entropy, consistency, entropy
 
 
-def confident_samples(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """(N,) clusters of (N, K) logits, and 1 where their probability exceeds `threshold`."""
-    confidence, target = clean.detach().softmax(dim=1).max(dim=1)
-    return target, (confidence > threshold).float()
-
-
 def self_label_loss(
-    clean: Tensor, strong: Tensor, threshold: float, sizes: Tensor | None = None
+    clean: Tensor,
+    strong: Tensor,
+    threshold: float,
+    average: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """SCAN's self-labeling: class-balanced cross-entropy of confident samples.
 
@@ -123,23 +122,20 @@ def self_label_loss(
 
     Args:
         clean, strong: (N, K) logits.
-        sizes: (K,) confident samples of each cluster on all ranks, whose losses are then to be
-            summed; None: of these samples.
+        average: a tensor's mean over all ranks, which average their gradients: clusters then weigh
+            the same over all of them. None: there is one.
 
     Returns:
         The loss and the share of confident samples.
     """
-    target, confident = confident_samples(clean, threshold)
-    if sizes is None:
-        sizes = cluster_sizes(target, confident, clean.shape[1])
-    weight = confident / sizes.clamp_min(1)[target]
+    confidence, target = clean.detach().softmax(dim=1).max(dim=1)
+    confident = (confidence > threshold).float()
+    sizes = torch.zeros_like(clean[0]).index_add(0, target, confident)  # (K,)
+    if average is not None:
+        sizes = average(sizes)
+    weight = confident / torch.where(sizes > 0, sizes, 1)[target]
     loss = (weight * F.cross_entropy(strong, target, reduction="none")).sum()
     return loss / (sizes > 0).sum().clamp_min(1), confident.mean()
-
-
-def cluster_sizes(target: Tensor, confident: Tensor, clusters: int) -> Tensor:
-    """(K,) confident samples of each cluster."""
-    return confident.new_zeros(clusters).index_add(0, target, confident)
 
 
 def masked_error(images: Tensor, output: Tensor, mask: Tensor) -> Tensor:

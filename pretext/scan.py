@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.pretext_data import ViewBatch, Views
-from pretext.collect import gather_rows
-from pretext.losses import cluster_sizes, confident_samples, self_label_loss
+from pretext.losses import self_label_loss
 from pretext.module import Embedding, PretextModule, count_clusters
 from pretext.scan_step import Clusterer, ScanStep
 
@@ -83,13 +82,14 @@ class SelfLabel(Clusterer):
         clean, strong = batch.images.chunk(2)
         with torch.no_grad():
             target = self.logits(clean)[1]
-        mine = cluster_sizes(*confident_samples(target, self.threshold), target.shape[1])
-        sizes = gather_rows(self, mine[None])  # (ranks, K)
         loss, share = self_label_loss(
-            target, self.logits(strong)[1], self.threshold, sizes.sum(dim=0)
+            target, self.logits(strong)[1], self.threshold, self._over_ranks
         )
         self._add("confident", share * len(strong), len(strong))
-        return loss * len(sizes)  # the ranks' gradients are averaged, not summed
+        return loss
+
+    def _over_ranks(self, sizes: Tensor) -> Tensor:
+        return self.gather_views(sizes[None])[0].mean(dim=0)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

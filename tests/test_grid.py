@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 
 from active.study import missing
-from conf import engine, launchers
+from conf import engine
 from conf.cli import expand, parse
 from conf.compose import compose_config, composer, plain
 from conf.engine import Grid
 from conf.grid import Experiment, split
 from conf.jobs import Job, compose_job
-from conf.launchers import check_engine
-from datamodules.errors import UserError
 from tests.conftest import TINY, Finished, rows_of
 
 Cli = Any
@@ -84,93 +82,6 @@ def test_options_composed_apart_are_what_hydra_composes(overrides: list[str]) ->
         assert compose_job("active", overrides).resolved == plain(
             compose_config("active", overrides)
         )
-
-
-@pytest.mark.parametrize(
-    ("flags", "told"),
-    [
-        ("--launcher lokal", "unknown launcher 'lokal': did you mean 'local'?"),
-        ("--processes 2 -m", "--processes is for --launcher local or --launcher slurm"),
-        ("--launcher cluster", "--launcher cluster needs --gpus"),
-        (
-            "--launcher local --processes 0",
-            "--processes must be a whole number of at least 1, not 0",
-        ),
-        ("--launcher local --processes 1.5", "--processes must be a whole number of at least 1"),
-        ("--launcher local --processes 1,2", "--processes must be a whole number of at least 1"),
-        ("--launcher local --gpus many", "--gpus must be a number of at least 0, not 'many'"),
-        (
-            "--launcher slurm --launcher.partitionn gpu",
-            "unknown setting 'launcher.partitionn': did you mean 'launcher.partition'?",
-        ),
-        ("--launcher.partition gpu -m", "--launcher.partition needs a --launcher that has"),
-        ("--launcher local --launcher.additional_parameters.nice 9", "unknown setting 'launcher."),
-        ("--launcher slurm --launcher.timeout_min abc", "--launcher.timeout_min: Value 'abc'"),
-        ("--launcher slurm --launcher.setup a", "--launcher.setup: a list is needed, as in"),
-        (
-            "--launcher slurm --launcher.additional_parameters a",
-            "--launcher.additional_parameters:",
-        ),
-        (
-            "--launcher slurm --gpus 0.5",
-            "with --launcher slurm, --gpus must be a whole number of at least 0, not 0.5",
-        ),
-        ("--launcher cluster --gpus 1 --processes 3", "--processes is for"),
-    ],
-)
-def test_wrong_words_about_launchers(flags: str, told: str) -> None:
-    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `cluster`")
-    with pytest.raises(UserError) as caught:
-        check_engine(parse(flags.split()).engine)
-    assert told in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("flags", "lines"),
-    [
-        ([], ["#SBATCH --array=0-299%256"]),
-        (["--processes", "4", "--gpus", "2"], ["--array=0-299%4", "--gpus-per-node=2"]),
-        (["--launcher.partition", "gpu,long"], ["--partition=gpu,long"]),
-        (["--launcher.partition", "2026_11"], ["--partition=2026_11"]),
-        (["--launcher.constraint", "a100|h100"], ["--constraint='a100|h100'"]),
-        (["--launcher.additional_parameters.constraint", "a100"], ["--constraint=a100"]),
-        (["--launcher.additional_parameters.mail-type", "END,FAIL"], ["--mail-type=END,FAIL"]),
-        (["--launcher.additional_parameters", "{gres: gpu:1, nice: 9}"],
-         ["--gres=gpu:1", "--nice=9"]),
-        (["--launcher.setup", "[module load cuda, 'export A=1,2']"],
-         ["\nmodule load cuda\nexport A=1,2\n"]),
-    ],
-)  # fmt: skip
-def test_options_of_slurm(flags: list[str], lines: list[str]) -> None:
-    """As sbatch reads them, without a Slurm."""
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `cluster`")
-    from submitit.slurm.slurm import _make_sbatch_string
-
-    line = parse(["--launcher", "slurm", *flags])
-    assert parse(line.argv).argv == line.argv
-    check_engine(line.engine)
-    with composer():
-        words = [*line.engine, "folder=x"]
-        options = plain(compose_config("grid", words, with_hydra=True).hydra.launcher)
-    own = ("_target_", "submitit_folder", "max_num_timeout", "timeout_min", "tasks_per_node",
-           "name", "mem_gb")  # fmt: skip
-    others = {key: value for key, value in options.items() if key not in own}
-    text = _make_sbatch_string("srun", folder="x", map_count=300, **others)
-    assert all(line in text for line in lines)
-
-
-def test_a_launcher_that_is_not_installed(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(launchers, "RAY", "hydra_plugins.absent")
-    local = launchers.LAUNCHERS["local"]
-    absent = {**launchers.LAUNCHERS, "local": launchers.Launcher("absent.package", local.words, 1)}
-    monkeypatch.setattr(launchers, "LAUNCHERS", absent)
-    finished = cli(*TINY, "--seed", "0,1", "--launcher", "local")
-    assert finished.status == 2
-    assert "pip install --editable '.[cluster]'" in finished.err
-    assert list(tmp_path.iterdir()) == []
 
 
 def never(job: Job) -> None:

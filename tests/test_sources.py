@@ -12,8 +12,17 @@ from PIL import Image
 
 from datamodules.errors import UserError
 from datamodules.images import Images, load_images
-from datamodules.sources import CIFAR, MNIST, ArrayDecoder, Digits, Imbalanced, long_tail_sizes
+from datamodules.sources import (
+    BORDERS,
+    CIFAR,
+    MNIST,
+    ArrayDecoder,
+    Digits,
+    Imbalanced,
+    long_tail_sizes,
+)
 from datamodules.tiny_imagenet import TinyImageNet
+from pretext.score import open_folder
 
 
 def same_pixels(one: Images, other: Images) -> bool:
@@ -159,3 +168,14 @@ def test_tiny_imagenet_in_its_standard_layout(tmp_path: Path, in_memory: bool) -
     assert images.test.labels.tolist() == [2, 0]
     assert images.train.take(np.array([4])).shape == (1, 3, 64, 64)
     assert abs(int(images.train.take(np.array([4]))[0, 0].float().mean()) - 100) <= 2
+
+
+@pytest.mark.real_data
+def test_new_images_of_mnist_are_read_as_its_own(data_root: str, tmp_path: Path) -> None:
+    """28 pixels, which `--score` must not enlarge to the 32 that a model sees."""
+    train = MNIST(data_root).open().train
+    own = train.decoder(np.arange(5))
+    for i, image in enumerate(own[:, 0, 2:-2, 2:-2]):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    part = open_folder(tmp_path, (1, 32, 32), BORDERS["mnist"])
+    assert np.array_equal(part.take(np.arange(5)).numpy(), own)

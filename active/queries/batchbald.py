@@ -51,7 +51,8 @@ class BatchBALD(MonteCarloQuery):
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_predict_epoch_end(trainer, pl_module)
         mine = best(self._best, self.candidates)
-        self._best = [tuple(gather_rows(pl_module, column) for column in mine)]  # type: ignore[list-item]
+        indices, scores, logits = (gather_rows(pl_module, column) for column in mine)
+        self._best = [(indices, scores, logits)]
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
         scores = gathered.unlabeled["bald"].double().cpu().numpy()

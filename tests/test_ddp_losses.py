@@ -1,0 +1,117 @@
+"""Losses over several processes are those of the whole batch, and float32 in any precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.test_kill import SERVER, finish
+
+SERVER.set_forkserver_preload(["tests.test_ddp_losses", "pretext.simclr", "pretext.scan"])
+
+
+def small_simclr() -> Any:
+    """In evaluation mode, because batch norm sees only a rank's own samples on CPUs."""
+    from pretext.simclr import SimCLR
+
+    torch.manual_seed(0)
+    inputs = {
+        "shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 20, "clusters": 10,
+        "width": 8, "stem": 3, "max_pool": False,
+    }  # fmt: skip
+    module = SimCLR(
+        inputs, 0, max_epochs=1, batch_size=12, optimizer="sgd", lr=0.1, weight_decay=0.0,
+        schedule="none", temperature=0.1, projection=16, crop_scale=0.5, flip=False, jitter=0.4,
+        gray=0.0, views="auto", features="pooled", bank=20,
+    )  # fmt: skip
+    return module.eval()
+
+
+def small_scan() -> Any:
+    """Self-labeling of clusters that differ in size, of which some samples are sure."""
+    from pretext.scan import SelfLabel
+
+    torch.manual_seed(0)
+    inputs = {
+        "shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 20, "clusters": 3,
+        "width": 8, "stem": 3, "max_pool": False,
+    }  # fmt: skip
+    module = SelfLabel(
+        inputs, 0, max_epochs=1, batch_size=12, optimizer="adamw", lr=0.1, weight_decay=0.0,
+        schedule="none", threshold=0.5, clusters=None, flip=False,
+    )  # fmt: skip
+    module.head.weight.data.mul_(40)
+    return module.eval()
+
+
+MAKERS = {"simclr": small_simclr, "scan": small_scan}
+
+
+def test_the_loss_is_float32_where_the_network_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datamodules.pretext_data import ViewBatch
+    from pretext.losses import nt_xent
+    from pretext.simclr import SimCLR
+
+    z = torch.nn.functional.normalize(torch.randn(24, 16), dim=1)
+    monkeypatch.setattr(SimCLR, "project", lambda self, pooled: z)
+    module = small_simclr()
+    module._trainer = SimpleNamespace(world_size=1, global_rank=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = module.loss(ViewBatch(both_views().flatten(0, 1), torch.arange(12)))
+    assert torch.equal(loss, nt_xent(*z.chunk(2), 0.1))
+
+
+def both_views() -> torch.Tensor:
+    """(2, 12, C, H, W): two views of 12 images."""
+    return torch.rand(2, 12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def loss_on_rank(folder: str, rank: int, model: str) -> None:
+    """One of two gloo processes: every other image; writes its loss and the averaged gradient."""
+    from pytorch_lightning.strategies import DDPStrategy
+
+    from datamodules.pretext_data import ViewBatch
+
+    where = f"file://{folder}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    module = MAKERS[model]()
+    module._trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=DDPStrategy())
+    images = both_views()[:, rank::2].flatten(0, 1)
+    loss = module.loss(ViewBatch(images, torch.arange(rank, 12, 2)))
+    loss.backward()
+    gradient = gradient_of(module)
+    torch.distributed.all_reduce(gradient)
+    torch.save((loss.detach(), gradient / 2), f"{folder}/rank{rank}.pt")
+
+
+def gradient_of(module: Any) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.requires_grad])
+
+
+@pytest.mark.parametrize("model", MAKERS)
+def test_loss_and_gradient_are_those_of_the_whole_batch(tmp_path: Path, model: str) -> None:
+    from datamodules.pretext_data import ViewBatch
+
+    ranks = [SERVER.Process(target=loss_on_rank, args=(str(tmp_path), r, model)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    assert [finish(process) for process in ranks] == [0, 0]
+    losses, gradients = zip(*(torch.load(tmp_path / f"rank{r}.pt") for r in range(2)), strict=True)
+    module, views = MAKERS[model](), both_views()
+
+    def alone(images: torch.Tensor) -> torch.Tensor:
+        return module.loss(ViewBatch(images.flatten(0, 1), torch.arange(images.shape[1])))
+
+    expected = alone(views)
+    expected.backward()
+    gradient = gradient_of(module)
+    assert sum(losses) / 2 == pytest.approx(expected.item(), abs=1e-5)
+    assert torch.equal(gradients[0], gradients[1])
+    assert gradient.abs().max() > 1e-2
+    assert torch.allclose(gradients[0], gradient, atol=1e-5)
+    halves = (alone(views[:, 0::2]) + alone(views[:, 1::2])).item() / 2
+    assert abs(halves - expected.item()) > 0.02, "the other rank would not be missed"
