@@ -139,7 +139,7 @@ def test_logits_are_float32_under_autocast() -> None:
 def test_classifier_and_simclr_share_one_backbone() -> None:
     from active.classifier import Classifier
     from pretext.simclr import SimCLR
-    from tests.test_stages import small_simclr
+    from tests.test_ddp_losses import small_simclr
 
     classifier = Classifier(num_classes=10, channels=1, width=8, stem=3, max_pool=False)
     simclr: SimCLR = small_simclr()
