@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from active.logistic import SLOPE, fit_logistic
+from active.logistic import TOLERANCE, fit_logistic
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 D, C, WEIGHT = 512, 10, 10.0
@@ -33,17 +33,17 @@ def correlated(n: int) -> tuple[Tensor, Tensor]:
 
 def sklearns(features: Tensor, labels: Tensor, solver: str) -> Tensor:
     inputs = torch.cat([features, torch.ones(len(features), 1)], dim=1).double().numpy()
-    tight = SLOPE / WEIGHT / len(inputs)  # its slope is of the mean
+    tight = TOLERANCE / WEIGHT / len(inputs)  # its gradient is of the mean
     model = LogisticRegression(
         C=WEIGHT, fit_intercept=False, tol=tight, max_iter=1000, solver=solver
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it has not arrived, which `slope` shows
+        warnings.simplefilter("ignore")  # that it has not arrived, which `steepest` shows
         model.fit(inputs, labels.numpy())
     return torch.from_numpy(model.coef_)
 
 
-def slope(weights: Tensor, features: Tensor, labels: Tensor) -> float:
+def steepest(weights: Tensor, features: Tensor, labels: Tensor) -> float:
     weights = weights.clone().requires_grad_()
     logits = features.double() @ weights[:, :-1].T + weights[:, -1]
     loss = WEIGHT * F.cross_entropy(logits, labels, reduction="sum") + weights.square().sum() / 2
@@ -69,6 +69,6 @@ def test_logistic_regression_beside_sklearns(n: int) -> None:
     for name, solve in solvers.items():
         seconds, weights = timed(solve)
         first = first or seconds
-        end = slope(weights, features, labels)
-        told.append(f"{name} {seconds:.3f} s, {seconds / first:.1f} x, slope {end:.0e}")
+        end = steepest(weights, features, labels)
+        told.append(f"{name} {seconds:.3f} s, {seconds / first:.1f} x, gradient {end:.0e}")
     print(f"\n| logistic, n {n} | {' | '.join(told)} |")
