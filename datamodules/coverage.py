@@ -18,11 +18,11 @@ from torch import Tensor
 
 from datamodules.distances import (
     block_rows,
+    bounds_to_nearest,
     exact,
     exact_blocks,
     squared_distances,
     squared_norms,
-    squared_to_nearest,
 )
 
 Kernel = Callable[[Tensor], Tensor]  # squared distances, which it may overwrite -> [0, 1]
@@ -48,25 +48,28 @@ def k_center(
     """Greedy k-center (Sener and Savarese 2018): the sample farthest from all chosen, repeatedly.
 
     Without `labeled`, the first is `start`, by default the sample nearest to the mean. The picks
-    are those of the plain loop: distances only shrink, so stale ones are upper bounds and only the
-    front is brought up to date. Memory: a few numbers a sample, and `budget` rows of float64.
+    are those of the plain loop: distances only shrink, so stale or rough ones are upper bounds and
+    only the front is brought up to date. Memory: a few numbers a sample, and a row of float64 for
+    each that is labeled or picked.
     """
     labeled = check_budget(features, budget, labeled)
     first = labeled[:0]
     if not len(labeled):
         first = labeled.new_tensor([_most_central(features) if start is None else start])
     chosen = torch.cat([labeled, first])
-    bounds = squared_to_nearest(features, exact(features[chosen]))
+    centers = exact(features[chosen])
+    bounds = bounds_to_nearest(features, centers)
     bounds[chosen] = -math.inf
-    return torch.cat([first, _farthest(features, bounds, budget - len(first))])
+    more = centers.new_empty(budget - len(first), features.shape[1])
+    return torch.cat([first, _farthest(features, bounds, torch.cat([centers, more]), len(chosen))])
 
 
-def _farthest(features: Tensor, bounds: Tensor, budget: int) -> Tensor:
+def _farthest(features: Tensor, bounds: Tensor, centers: Tensor, done: int) -> Tensor:
+    """Picks until the `centers`, of which the first `done` are given, are complete."""
     seen = torch.zeros_like(bounds, dtype=torch.int64)  # how many centers a bound has been held to
-    centers = bounds.new_empty(budget, features.shape[1])
-    picks, memory = seen.new_empty(budget), bounds.new_empty(FRONT**2)
-    done = 0
-    while done < budget:
+    given, end = done, len(centers)
+    picks, memory = seen.new_empty(end), bounds.new_empty(FRONT**2)
+    while done < end:
         front = _front(bounds)
         pool = front.positions
         x = exact(features[pool])
@@ -75,11 +78,11 @@ def _farthest(features: Tensor, bounds: Tensor, budget: int) -> Tensor:
         live = bounds[pool] >= front.cut
         pool, x = pool[live], x[live]
         squared = squared_distances(x, x, memory=memory)
-        new, bounds[pool] = _farthest_of_front(squared, bounds[pool], pool, front, budget - done)
+        new, bounds[pool] = _farthest_of_front(squared, bounds[pool], pool, front, end - done)
         picks[done : done + len(new)], centers[done : done + len(new)] = pool[new], x[new]
         done += len(new)
         seen[pool] = done
-    return picks
+    return picks[given:]
 
 
 def _refreshed(x: Tensor, bounds: Tensor, seen: Tensor, centers: Tensor, memory: Tensor) -> Tensor:

@@ -55,21 +55,25 @@ def squared_distances(
     return products.add_(squared_norms(x)[:, None]).clamp_(min=0)
 
 
-def squared_to_nearest(features: Tensor, centers: Tensor) -> Tensor:
-    """(N,) float64 squared distances to the nearest of the exact `centers`.
+def bounds_to_nearest(features: Tensor, centers: Tensor) -> Tensor:
+    """(N,) float64 upper bounds of the squared distances to the nearest of the exact `centers`.
 
-    All blocks are written to one buffer. A sample's own norm is added to its minimum, not to each
-    distance: exact, hence the same.
+    Products are float32, in one buffer: for GPUs without fast float64 a matter of 32 times or more.
+    What rounding can amount to is added, (D + 8) units in the last place of the squared norms.
     """
-    nearest, norms = centers.new_empty(len(features)), squared_norms(centers)
+    bounds, norms = centers.new_empty(len(features)), squared_norms(centers)
+    unit = 2.0**-24 if torch.get_float32_matmul_precision() == "highest" else 2.0**-8
+    slack, largest = (features.shape[1] + 8) * unit, norms.max()
+    rough, rough_norms = centers.float().T, norms.float()
     rows = block_rows(centers)
-    buffer = centers.new_empty(min(rows, len(features)), len(centers))
-    for part, out in zip(features.split(rows), nearest.split(rows), strict=True):
+    buffer = rough.new_empty(min(rows, len(features)), len(centers))
+    for part, out in zip(features.split(rows), bounds.split(rows), strict=True):
         x = exact(part)
-        products = torch.addmm(norms, x, centers.T, alpha=-2, out=buffer[: len(x)])
-        torch.amin(products, 1, out=out)
-        out.add_(squared_norms(x)).clamp_(min=0)
-    return nearest
+        with torch.autocast(x.device.type, enabled=False):
+            products = torch.addmm(rough_norms, x.float(), rough, alpha=-2, out=buffer[: len(x)])
+        own = squared_norms(x)
+        out.copy_(products.amin(1)).add_(own).add_(own + largest, alpha=slack)
+    return bounds
 
 
 def squared_norms(x: Tensor) -> Tensor:

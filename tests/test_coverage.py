@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules import coverage
 from datamodules.coverage import k_center, max_herding, probcover
-from datamodules.distances import exact, purity_radius, squared_distances
+from datamodules.distances import bounds_to_nearest, exact, purity_radius, squared_distances
 from datamodules.typiclust import typiclust
 from tests.feature_sets import LABELED, SEEDS, check, distances, mixture, tensor, unit
 
@@ -69,6 +69,23 @@ def test_lazy_k_center_equals_the_plain_loop() -> None:
         dist[picks] = -1
         picks.append(int(dist.argmax()))
     assert k_center(features, 2000, start=17).tolist() == picks
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+def test_bounds_lie_above_exact_distances(scale: float, precision: str) -> None:
+    rows = mixture(600, 1, dims=96, twins=50) + scale * torch.randn(1, 96)  # far from the origin
+    nearest = squared_distances(exact(rows), exact(rows[::3])).amin(1)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        excess = bounds_to_nearest(rows, exact(rows[::3])) - nearest
+        assert excess.min() >= 0
+        unit = 2.0**-24 if precision == "highest" else 2.0**-8
+        assert excess.max() <= 4 * 104 * unit * float(rows.square().sum(1).max())
+        picks = k_center(rows, 100, labeled=torch.arange(0, 600, 3))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert picks.tolist() == k_center(rows, 100, labeled=torch.arange(0, 600, 3)).tolist()
 
 
 def slow_cover(kernel: np.ndarray, picks: list[int], weights: np.ndarray) -> float:
