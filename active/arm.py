@@ -11,6 +11,7 @@ from active.learner import Learner
 from active.query import Query
 from conf.compose import build
 from datamodules.augment import Normalizer
+from datamodules.distances import exact_device
 from datamodules.errors import UserError
 from datamodules.images import Images
 from datamodules.initial import Candidates, Init
@@ -54,7 +55,7 @@ class Arm:
             clusters=artifact.column("cluster") if artifact else None,
             features=artifact.features() if artifact else None,
             ids=images.train.ids,
-            device="cpu" if device == "mps" else device,  # coverage needs float64
+            device=exact_device(device),
             pixels=lambda rows: normalize(images.train.take(rows)).numpy(),
             name=json.dumps(name, default=str),
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from active.query import Gathered, Query, Request, Selection, unscored
+from datamodules.distances import where_exact
 
 
 class Field(NamedTuple):
@@ -29,8 +30,7 @@ def arrange(unlabeled: Tensor, labeled: Tensor, indices: np.ndarray, request: Re
     features = unlabeled.new_empty(size + len(labeled), unlabeled.shape[1])
     torch.index_select(unlabeled, 0, rows, out=features[:size])
     features[size:] = labeled
-    if features.device.type == "mps":  # coverage needs float64
-        features = features.cpu()
+    features = where_exact(features)
     positions = torch.arange(size, len(features), device=features.device)
     return Field(features, positions, indices[order])
 

@@ -26,6 +26,7 @@ from active.predictor import Predictor
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
 from datamodules.datamodule import PoolDataModule
+from datamodules.distances import exact_device
 from datamodules.images import Images
 from datamodules.initial import Candidates, Init, RandomInit, choose
 from datamodules.pools import Pools
@@ -104,7 +105,7 @@ class Run:
         if cycle == 0:
             return self.devices.decide(self._choose_first)
         features = self.features() if self.features else None
-        device = "cpu" if self.devices.kind == "mps" else self.devices.kind  # needs float64
+        device = exact_device(self.devices.kind)
         classes = self.candidates.num_classes
         request = Request(self.budget, cycle, self.seeds, features, device, classes)
         self.datamodule.at(cycle, asked=self.query.covers or ("unlabeled",))

@@ -83,16 +83,14 @@ def measure(
     if devices.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
         classifier.to(memory_format=torch.channels_last)
-    half = torch.float16 if devices.precision.startswith("16") else torch.bfloat16
-    mixed = torch.autocast(device.type, half, enabled=devices.precision.endswith("mixed"))
 
     def train() -> None:
-        with mixed:
+        with devices.autocast():
             loss = F.cross_entropy(classifier(images)[1], labels)
         loss.backward()
 
     def forward() -> None:
-        with torch.inference_mode(), mixed:
+        with torch.inference_mode(), devices.autocast():
             classifier(images)
 
     return best_seconds(train, device) / batch_size, best_seconds(forward, device) / batch_size

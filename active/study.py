@@ -12,7 +12,6 @@ from active.job import artifact_of, classifier_devices, stages_of
 from active.plan import CyclePlan, measure
 from active.prepare import Setup, prepare
 from conf.cli import Job
-from datamodules.errors import UserError
 from pretext.console import log_to_terminal
 from pretext.devices import hardware
 from pretext.request import Stage
@@ -56,10 +55,7 @@ def missing(jobs: list[Job]) -> list[Job]:
         absent = [stage for stage in stages if not stage.artifact.exists]
         for stage in absent:
             if stage.context.if_missing == "error":
-                raise UserError(
-                    f"{stage.artifact.path} is not there, and --pretext.if_missing error forbids "
-                    "to train it"
-                )
+                raise stage.forbidden
         wanting.append((max(map(_depth, absent), default=0), job, absent))
     chosen: list[Job] = []
     seen: set[str] = set()

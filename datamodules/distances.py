@@ -14,6 +14,17 @@ import torch
 from torch import Tensor
 
 BLOCK = 512  # rows
+WITHOUT_FLOAT64 = "mps"
+
+
+def exact_device(kind: str) -> str:
+    """The device, or the CPU for one without float64."""
+    return "cpu" if kind == WITHOUT_FLOAT64 else kind
+
+
+def where_exact(tensor: Tensor) -> Tensor:
+    """The tensor where it is, or on the CPU if its device has no float64."""
+    return tensor.cpu() if tensor.device.type == WITHOUT_FLOAT64 else tensor
 
 
 def exact(features: Tensor) -> Tensor:

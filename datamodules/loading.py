@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.cores import cores, sharing
 from datamodules.images import Images, Part
 from datamodules.samplers import EvalBatches
 
@@ -39,7 +39,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     Args:
         eval_batch_size: for passes without training, on each device.
-        workers: loader processes when streaming; None: one for each core, at most 8.
+        workers: loader processes when streaming; None: one for each core of a rank, at most 8.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ImageDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         self.images, self.eval_batch_size = images, eval_batch_size
-        self.workers = min(_cores(), 8) if workers is None else workers
+        self.workers = workers
         self.channels_last = channels_last
         self._on_device: dict[tuple[str, str], Tensor] = {}
 
@@ -55,25 +55,37 @@ class ImageDataModule(pl.LightningDataModule):
         """A loader's own, because it else draws from the global one, which dropout uses."""
         raise NotImplementedError
 
-    def eval_loader(self, part: Part, indices: np.ndarray) -> DataLoader:
-        return self.loader(part, EvalBatches(indices, self.eval_batch_size, *self.ranks()))
+    def eval_loader(self, part: Part, indices: np.ndarray, most: int | None = None) -> DataLoader:
+        batches = EvalBatches(indices, self.eval_batch_size, *self.ranks())
+        return self.loader(part, batches, most)
 
     def ranks(self) -> tuple[int, int]:
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
-    def loader(self, part: Part, sampler: Any) -> DataLoader:
+    def loader(self, part: Part, sampler: Any, most: int | None = None) -> DataLoader:
+        """Of a sampler's batches.
+
+        Args:
+            most: workers, for a loader that is seldom read: they end with each pass.
+        """
         streamed = part.pixels is None
-        workers = self.workers if streamed else 0
+        workers = self._count_workers(most) if streamed else 0
         return DataLoader(
             _Positions(part if streamed else None),
             sampler=sampler,
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0 and most is None,
             pin_memory=streamed and torch.cuda.is_available(),
             generator=self.loader_generator(),
         )
+
+    def _count_workers(self, most: int | None) -> int:
+        count, trainer = self.workers, self.trainer
+        if count is None:
+            count = max(1, min(cores() // (sharing(trainer) if trainer is not None else 1), 8))
+        return count if most is None else min(count, most)
 
     def raw(self, part: Part, batch: Any) -> tuple[Tensor, Tensor]:
         """(indices[, pixels]) on the device -> uint8 images (N, C, H, W) and indices (N,)."""
@@ -107,13 +119,6 @@ class ImageDataModule(pl.LightningDataModule):
             fits = tensor.nbytes <= DEVICE_SHARE * _free_memory(device)
             self._on_device[key] = tensor.to(device) if fits else tensor
         return self._on_device[key]
-
-
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _free_memory(device: torch.device) -> float:

@@ -16,6 +16,7 @@ from datamodules.samplers import PartnerBatches, TrainBatches
 from datamodules.seeds import Seeds
 
 MONITORED = 10_000  # images of each part that a monitor looks at while training
+MONITOR_WORKERS = 2  # of each of its loaders, which are read a few times in a training
 
 
 class ViewBatch(NamedTuple):
@@ -104,10 +105,10 @@ class PretextDataModule(ImageDataModule):
             if name == "probe":
                 assert test is not None
                 probe = np.linspace(0, len(test) - 1, min(MONITORED, len(test))).astype(np.int64)
-                loaders.append(self.eval_loader(test, probe))
+                loaders.append(self.eval_loader(test, probe, MONITOR_WORKERS))
             else:
                 indices = self.bank if name == "bank" else self.held_out
-                loaders.append(self.eval_loader(train, indices))
+                loaders.append(self.eval_loader(train, indices, MONITOR_WORKERS))
         return loaders
 
     def predict_dataloader(self) -> DataLoader:

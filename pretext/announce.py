@@ -28,11 +28,9 @@ def expected_seconds(stage: Stage) -> float:
     pixels, indices = images.take(rows).to(device), torch.from_numpy(rows).to(device)
     module.to(device)
     devices.arrange(module.network, module)
-    half = torch.float16 if devices.precision.startswith("16") else torch.bfloat16
-    mixed = torch.autocast(device.type, half, enabled=devices.precision.endswith("mixed"))
 
     def step() -> None:
-        with mixed:
+        with devices.autocast():
             loss = module.loss(datamodule.view(pixels, indices, 0))
         loss.backward()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 class Collect(pl.Callback):
     """Keeps what `predict_step` returned of every sample, in the order of the indices.
 
-    `columns` and `features` are those of all ranks, each sample once.
+    `columns` are those of all ranks, each sample once; so are `features`, on rank zero alone.
     """
 
     def __init__(self) -> None:
@@ -37,10 +37,31 @@ class Collect(pl.Callback):
             return gather_rows(pl_module, torch.cat(parts)).cpu().numpy()
 
         rows, self._rows = self._rows, []
-        order = np.argsort(gathered([row.indices for row in rows]))
+        indices = gathered([row.indices for row in rows])
+        order = np.argsort(indices)
         names = list(rows[0].columns)
         self.columns = {n: gathered([row.columns[n] for row in rows])[order] for n in names}
-        self.features = gathered([row.features for row in rows])[order]
+        batches = [(row.indices, row.features) for row in rows]
+        self.features = features_on_zero(pl_module, batches, indices[order])
+
+
+def features_on_zero(
+    module: pl.LightningModule, batches: list[tuple[Tensor, Tensor]], samples: np.ndarray
+) -> np.ndarray:
+    """(N, D) float32 features of the sorted `samples`, on rank zero's host; (0, D) on others.
+
+    Gathered batch by batch, so that no device holds more than its own share and one batch of each.
+
+    Args:
+        batches: indices and features of this rank's samples; all ranks have equally many batches.
+    """
+    zero = module.global_rank == 0
+    kept = np.empty((len(samples) if zero else 0, batches[0][1].shape[1]), np.float32)
+    for batch in batches:
+        indices, features = (gather_rows(module, rows) for rows in batch)
+        if zero:
+            kept[np.searchsorted(samples, indices.cpu().numpy())] = features.cpu().numpy()
+    return kept
 
 
 def gather_rows(module: pl.LightningModule, rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from datamodules.errors import UserError
 from datamodules.pretext_data import PretextDataModule, ViewBatch, Views
 from datamodules.views import CropFlipViews
-from pretext.collect import gather_rows
+from pretext.collect import features_on_zero
 from pretext.module import Embedding, PretextModule, count_clusters, unit
 
 
@@ -37,6 +37,7 @@ class DeepCluster(PretextModule):
     """
 
     leaves: ClassVar[tuple[str, ...]] = ("clusters", "features")
+    recipe: ClassVar[int] = 2  # an epoch's clusters by features in the precision of its training
     assignment: Tensor
     weight: Tensor
     offset: Tensor
@@ -83,7 +84,8 @@ class DeepCluster(PretextModule):
 
     def on_train_epoch_start(self) -> None:
         """Assigns all images anew and starts the head from its beginning."""
-        self._cluster(self._datamodule, self.current_epoch)
+        with self.trainer.precision_plugin.forward_context():  # as its training steps
+            self._cluster(self._datamodule, self.current_epoch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.stream("head", self.current_epoch))
             fresh = nn.Linear(self.head.in_features, self.num_clusters)
@@ -102,7 +104,7 @@ class DeepCluster(PretextModule):
                     value.zero_()
 
     def finish(self, datamodule: PretextDataModule) -> None:
-        """The clusters of the trained backbone."""
+        """The clusters of the trained backbone, in float32."""
         self._cluster(datamodule, -1)
 
     @torch.no_grad()
@@ -112,26 +114,26 @@ class DeepCluster(PretextModule):
         self.eval()
         features = self._embed_all(datamodule)
         self.train(training)
-        if not np.isfinite(features).all():
-            raise UserError("training diverged; a smaller --model.lr may help")
-        state = self.stream("clusters", epoch) % 2**32
-        with threadpool_limits(torch.get_num_threads()):  # scikit-learn takes all cores otherwise
-            found = self._find(features, state) if self.global_rank == 0 else None
+        found, state = None, self.stream("clusters", epoch) % 2**32
+        if self.global_rank == 0 and np.isfinite(features).all():
+            with threadpool_limits(torch.get_num_threads()):  # scikit-learn would take all cores
+                found = self._find(features, state)
         if self._trainer is not None:  # there is none where nothing is trained
             found = self.trainer.strategy.broadcast(found)
-        assert found is not None
+        if found is None:
+            raise UserError("training diverged; a smaller --model.lr may help")
         for name, value in found.items():
             getattr(self, name).copy_(torch.from_numpy(value))
 
     def _embed_all(self, datamodule: PretextDataModule) -> np.ndarray:
+        """(N, D) features of all train images, on rank zero."""
         part, rows = datamodule.images.train, []
-        for batch in datamodule.eval_loader(part, np.arange(len(part))):
-            images, indices = datamodule.raw(part, [x.to(self.device) for x in batch])
+        everything = np.arange(len(part))
+        for batch in datamodule.eval_loader(part, everything):
+            moved = [x.to(self.device, non_blocking=True) for x in batch]
+            images, indices = datamodule.raw(part, moved)
             rows.append((indices, self.embed(datamodule.lay_out(images.float() / 255)).features))
-        indices, features = (
-            gather_rows(self, torch.cat(column)) for column in zip(*rows, strict=True)
-        )
-        return features[indices.argsort()].cpu().numpy()
+        return features_on_zero(self, rows, everything)
 
     def _find(self, features: np.ndarray, state: int) -> dict[str, np.ndarray]:
         """The buffers of a new clustering of (N, D) features."""

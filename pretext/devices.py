@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import logging
 import platform
 import warnings
@@ -14,8 +15,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
+from datamodules.cores import sharing
 from datamodules.errors import UserError
 from pretext.ranks import end_with_parent, launched_by_lightning, leave_signals
 
@@ -31,10 +34,9 @@ warnings.filterwarnings("ignore", ".*is smaller than the logging interval.*")
 warnings.filterwarnings("ignore", ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
 warnings.filterwarnings("ignore", ".*`IterableDataset` has `__len__` defined.*")
 warnings.filterwarnings("ignore", ".*Total length of `.*` across ranks is zero.*")
-warnings.filterwarnings("ignore", ".*`srun` command is available.*")
+warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # grids submit jobs
 # Values are averaged over ranks before they are logged.
 warnings.filterwarnings("ignore", ".*It is recommended to use `self.log.*sync_dist=True.*")
-warnings.filterwarnings("ignore", ".*The `srun` command is available.*")  # grids submit jobs
 warnings.filterwarnings("ignore", ".*predict returned None if it was on purpose.*")
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
@@ -45,7 +47,9 @@ class Devices:
     Args:
         precision: `auto` takes `fast_precision` where the hardware has bf16 arithmetic.
         width: channels of the network's first stage, which the layout depends on.
-        threads: CPU threads; None leaves PyTorch's choice.
+        threads: CPU threads; None leaves PyTorch's choice, of which the ranks of a host take
+            equal shares.
+        deterministic: if not, cuDNN's kernels are those that prove fastest.
         compile: torch.compile the module before training.
     """
 
@@ -70,8 +74,6 @@ class Devices:
         if precision not in PRECISIONS:
             allowed = ", ".join(PRECISIONS)
             raise UserError(f"trainer.precision must be one of {allowed}, not {precision!r}")
-        self._threads = threads or DEFAULT_THREADS
-        torch.set_num_threads(self._threads)
         torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as for matrix products
         if deterministic:
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -83,21 +85,26 @@ class Devices:
             "num_nodes": num_nodes,
             "strategy": lambda: strategy,
             "deterministic": deterministic,
+            "benchmark": not deterministic,
         }
         try:
             probe = self.trainer()
         except (pl.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as e:
             raise UserError(f"trainer: {str(e).splitlines()[0]}") from e
+        self._threads = threads or max(1, DEFAULT_THREADS // sharing(probe))
+        torch.set_num_threads(self._threads)
         self.kind: str = probe.strategy.root_device.type
         self.world_size: int = probe.world_size
         self.precision = fast_precision if precision == "auto" else precision
         if precision == "auto" and fast_precision != FULL and not has_bf16(self.kind):
             self.precision = FULL
         self._arguments["precision"] = self.precision
-        if self.world_size > 1 and strategy in ("auto", "ddp"):
-            self._arguments["strategy"] = lambda: DDPStrategy(timeout=timeout)
-        if sync_batchnorm and self.world_size > 1 and self.kind == "cuda":
+        synced = sync_batchnorm and self.world_size > 1 and self.kind == "cuda"
+        if synced:
             self._arguments["sync_batchnorm"] = True
+        if self.world_size > 1 and strategy in ("auto", "ddp"):
+            settings = ddp_settings(synced)
+            self._arguments["strategy"] = lambda: DDPStrategy(timeout=timeout, **settings)
         try:
             self._strategy: Strategy = self.trainer().strategy
         except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
@@ -112,6 +119,11 @@ class Devices:
         backward pass ended the process on a CPU (torch 2.15, width 8 and 12, odd batches).
         """
         return self.width % 16 == 0 and (self.kind == "cpu" or self.precision != FULL)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of a Trainer's steps, for steps without one."""
+        half = torch.float16 if self.precision.startswith("16") else torch.bfloat16
+        return torch.autocast(self.kind, half, enabled=self.precision.endswith("mixed"))
 
     def arrange(self, network: nn.Module, module: nn.Module) -> None:
         """Layout of a module and, where asked for, compilation of its `network`; changes it."""
@@ -192,6 +204,17 @@ class Devices:
 class _Hello(pl.LightningModule):
     def predict_step(self, batch: Any, _: int) -> None:
         return None
+
+
+def ddp_settings(synced: bool) -> dict[str, Any]:
+    """How DDP copies: gradients once, and no buffers before each step where they are `synced`.
+
+    Batch norm's statistics, then those of the whole batch, are the only buffers that change while
+    training and are not the same on all ranks by themselves.
+    """
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return {"gradient_as_bucket_view": True, **({name: False} if synced else {})}
 
 
 def has_bf16(kind: str) -> bool:

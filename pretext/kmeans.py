@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from sklearn.cluster import KMeans as ScikitKMeans
 from threadpoolctl import threadpool_limits
@@ -57,15 +58,18 @@ class KMeans(PretextModule):
     def accepts(cls, parent: type[PretextModule]) -> bool:
         return "features" in parent.leaves
 
-    def adopt(self, parent: PretextModule, features: Tensor) -> None:
+    def search(self, features: Tensor) -> np.ndarray:
+        """(K, D) centers."""
+        state = self.stream("clusters") % 2**32
+        kmeans = ScikitKMeans(self.num_clusters, n_init=self.starts, random_state=state)
+        with threadpool_limits(torch.get_num_threads()):  # scikit-learn takes all cores otherwise
+            return kmeans.fit(features.cpu().numpy()).cluster_centers_
+
+    def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
+        assert found is not None
         self._stand_on(parent.eval())
         self.hparams["parent"] = describe(parent)
-        state = self.stream("clusters") % 2**32
-        with threadpool_limits(torch.get_num_threads()):  # scikit-learn takes all cores otherwise
-            found = ScikitKMeans(self.num_clusters, n_init=self.starts, random_state=state).fit(
-                features.cpu().numpy()
-            )
-        self.centers.copy_(torch.from_numpy(found.cluster_centers_))
+        self.centers.copy_(torch.from_numpy(found))
 
     def embed(self, images: Tensor) -> Embedding:
         features = self.parent.embed(images).features

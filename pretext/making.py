@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from datamodules.distances import exact_device
 from datamodules.draws import random_order
 from datamodules.errors import UserError
 from datamodules.pretext_data import PretextDataModule
@@ -51,9 +53,10 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     module = load(checkpoint, stage.type)
     tables = score_all(module, data_of(module, context), devices)
     columns, features = tables["train"].columns, {p: t.features for p, t in tables.items()}
-    record = _record(stage, parent, measure(tables, context), progress, started)
     ids = context.images.train.ids
-    _check_finite(columns, ids)
+    devices.decide(lambda: _check_finite(columns, ids))
+    metrics = devices.decide(lambda: measure(tables, context))
+    record = _record(stage, parent, metrics, progress, started)
     devices.decide(lambda: workshop.write(ids, columns, features, record))
     for logger in loggers:
         logger.log_artifact(stage.artifact.path, made=True)
@@ -68,10 +71,13 @@ def _new_module(stage: Stage, parent: Artifact | None) -> PretextModule:
     module = stage.module()
     if parent is not None:
         assert stage.parent is not None
-        device = "cpu" if devices.kind == "mps" else devices.kind  # neighbors need float64
-        features = torch.from_numpy(np.array(parent.features())).to(device)
-        module.adopt(load(parent.path / CHECKPOINT, stage.parent.type), features)
+        found = devices.decide(lambda: module.search(_features_of(parent, devices)))
+        module.adopt(load(parent.path / CHECKPOINT, stage.parent.type), found)
     return module
+
+
+def _features_of(parent: Artifact, devices: Devices) -> Tensor:
+    return torch.from_numpy(np.array(parent.features())).to(exact_device(devices.kind))
 
 
 def load(checkpoint: Path, kind: type[PretextModule]) -> PretextModule:
@@ -156,13 +162,16 @@ def predict(
 
 
 def measure(tables: dict[str, Collect], context: Context) -> dict[str, float]:
-    """k-NN accuracy of the features; ACC, NMI and ARI of the clusters, on either part."""
+    """k-NN accuracy of the features; ACC, NMI and ARI of the clusters, on either part.
+
+    On rank zero, which has the features.
+    """
     images = context.images
     if not images.classes or images.test is None:
         return {}
     labels = {"train": images.train.labels, "test": images.test.labels}
     bank, probe = (
-        (torch.from_numpy(tables[p].features), torch.as_tensor(labels[p]))
+        (torch.from_numpy(tables[p].features).to(context.devices.kind), torch.as_tensor(labels[p]))
         for p in ("train", "test")
     )
     metrics = {"knn/acc": knn_accuracy(*bank, *probe, len(images.classes))}

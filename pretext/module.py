@@ -112,9 +112,13 @@ class PretextModule(Trainable):
         """Whether a model of type `parent` can be built on; most models need none."""
         return False
 
-    def adopt(self, parent: PretextModule, features: Tensor) -> None:
-        """Takes over what it needs of its finished parent, whose (N, D) features these are,
-        on the device that trains."""
+    def search(self, features: Tensor) -> np.ndarray | None:
+        """What it needs of its finished parent's (N, D) features, for which rank zero alone looks:
+        on the device that trains, or on the CPU where that has no float64."""
+        return None
+
+    def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
+        """Takes over what it needs of its finished parent, and what `search` has found."""
 
     def neighbors(self) -> np.ndarray | None:
         """(N, k) sample indices that `pairs` are drawn from."""

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
 NEIGHBORS, TEMPERATURE = 20, 0.1
-BLOCK = 1000  # probes whose similarities to the bank are in memory at once
+BLOCK, CELLS = 1000, 2**27  # probes at once, and numbers in memory for them (512 MiB)
 
 
 def knn_accuracy(
@@ -25,7 +25,9 @@ def knn_accuracy(
     bank_labels, probe_labels = bank_labels.to(bank.device), probe_labels.to(bank.device)
     correct = torch.zeros((), dtype=torch.long, device=bank.device)
     k, columns = min(NEIGHBORS, len(bank)), bank.T.contiguous()
-    for rows, labels in zip(probe.split(BLOCK), probe_labels.split(BLOCK), strict=True):
+    # Similarities to the bank, and votes of each neighbor for each class.
+    size = max(1, min(BLOCK, CELLS // max(len(bank), k * num_classes)))
+    for rows, labels in zip(probe.split(size), probe_labels.split(size), strict=True):
         voted = knn_predict(rows, columns, bank_labels, num_classes, k, TEMPERATURE)[:, 0]
         correct += (voted == labels).sum()
     return correct.item() / len(probe)

@@ -87,6 +87,14 @@ class Stage:
         folder = self.context.artifacts_dir / self.context.name
         return Artifact(folder / f"{self.name}-{self.fingerprint}")
 
+    @property
+    def forbidden(self) -> UserError:
+        """What to say where the artifact is not there and must not be made."""
+        return UserError(
+            f"{self.artifact.path} is not there, and --pretext.if_missing error forbids training "
+            f"it; python pretext/train.py --model {self.name} with the same settings makes it"
+        )
+
     def module(self) -> PretextModule:
         """A new module; a bad setting is a UserError."""
         return build(self.settings, inputs=self.context.inputs, seed=self.context.seed)

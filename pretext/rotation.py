@@ -50,7 +50,7 @@ class Rotation(PretextModule):
     def views(self) -> Views:
         return self._views
 
-    def entropies(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def judge_turns(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each turn of each image, and whether it is told: (4, N) both."""
         turned = self.standardize(rotations(images))
         pooled = self.backbone(turned)
@@ -62,7 +62,7 @@ class Rotation(PretextModule):
         return loss.view(TURNS, -1), told.view(TURNS, -1)
 
     def loss(self, batch: ViewBatch) -> Tensor:
-        return self.entropies(batch.images)[0].mean()
+        return self.judge_turns(batch.images)[0].mean()
 
     def embed(self, images: Tensor) -> Embedding:
         return Embedding(unit(self.backbone(self.standardize(images))), None)
@@ -70,5 +70,5 @@ class Rotation(PretextModule):
     def columns(
         self, images: Tensor, indices: Tensor, embedding: Embedding, seen: bool
     ) -> dict[str, Tensor]:
-        loss, told = self.entropies(images)
+        loss, told = self.judge_turns(images)
         return {"score": loss.mean(dim=0), "accuracy": told.mean(dim=0)}

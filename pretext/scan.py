@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,7 +73,7 @@ class SelfLabel(Clusterer):
     def views(self) -> Views:
         return CleanAndStrong(self.strong)
 
-    def adopt(self, parent: PretextModule, features: Tensor) -> None:
+    def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
         assert isinstance(parent, Clusterer)
         for clusterer in (self, self.before):
             clusterer.backbone.load_state_dict(parent.backbone.state_dict())

@@ -98,11 +98,14 @@ class ScanStep(Clusterer):
     def accepts(cls, parent: type[PretextModule]) -> bool:
         return parent.has_backbone
 
-    def adopt(self, parent: PretextModule, features: Tensor) -> None:
+    def search(self, features: Tensor) -> np.ndarray:
+        """(N, k) neighbors."""
+        return nearest_neighbors(features, self.num_neighbors).cpu().numpy()
+
+    def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
+        assert found is not None
         self.backbone.load_state_dict(parent.backbone.state_dict())
-        rows = nearest_neighbors(features, self.num_neighbors).cpu().numpy()
-        assert rows.shape == (len(features), self.num_neighbors)
-        self._neighbors = rows
+        self._neighbors = found
 
     def neighbors(self) -> np.ndarray | None:
         return self._neighbors

@@ -59,8 +59,5 @@ def _is_whole(stage: Stage) -> bool:
                 raise UserError(f"{error}; delete {artifact.path} and train it again") from error
             log.warning("%s; it is trained again", error)
     if stage.context.if_missing == "error":
-        raise UserError(
-            f"{artifact.path} is not there, and --pretext.if_missing error forbids to train it; "
-            f"python pretext/train.py --model {stage.name} with the same settings makes it"
-        )
+        raise stage.forbidden
     return False

@@ -26,17 +26,17 @@ class Trainable(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self._sums: dict[str, Tensor] = {}  # by stage: (sum of a value, number of samples)
+        self._sums: dict[str, Tensor] = {}  # by name: (sum of a value, number of samples)
 
-    def _add(self, stage: str, value: Tensor, count: int) -> None:
-        """Adds to a stage's sums, which stay on the device until its epoch ends."""
-        if stage not in self._sums:
-            self._sums[stage] = torch.zeros(2, device=self.device)
-        self._sums[stage] += torch.stack([value, value.new_full((), count)])
+    def _add(self, name: str, value: Tensor, count: int) -> None:
+        """Adds to a quantity's sums, which stay on the device until the epoch ends."""
+        if name not in self._sums:
+            self._sums[name] = torch.zeros(2, device=self.device)
+        self._sums[name] += torch.stack([value, value.new_full((), count)])
 
-    def _mean(self, stage: str) -> Tensor:
-        """The mean over all samples of all ranks; starts the stage anew."""
-        total = self.all_gather(self._sums.pop(stage))
+    def _mean(self, name: str) -> Tensor:
+        """The mean over all samples of all ranks; starts the quantity anew."""
+        total = self.all_gather(self._sums.pop(name))
         assert isinstance(total, Tensor)
         value, count = total.reshape(-1, 2).sum(dim=0)
         return value / count

@@ -116,8 +116,9 @@ class VAE(PretextModule):
         last = self.current_epoch + 1 == self.hparams["max_epochs"]
         if last and kl < COLLAPSED and self.global_rank == 0:
             log.warning(
-                "the code holds %.2g nats: the VAE makes the mean image of all, and its score is "
-                "the distance from that; it takes a smaller --model.kl_weight than %.2g",
+                "the code has collapsed (%.2g nats): every image is reconstructed as the mean "
+                "image, so the score is only the distance from it; try --model.kl_weight below "
+                "%.2g",
                 kl,
                 self.kl_weight,
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,24 @@ from torch import Tensor
 
 from datamodules import coverage
 from datamodules.coverage import k_center, max_herding, probcover
-from datamodules.distances import bounds_to_nearest, exact, purity_radius, squared_distances
+from datamodules.distances import (
+    bounds_to_nearest,
+    exact,
+    exact_device,
+    purity_radius,
+    squared_distances,
+    where_exact,
+)
 from datamodules.typiclust import typiclust
 from tests.feature_sets import LABELED, SEEDS, check, distances, mixture, tensor, unit
+
+
+def test_devices_without_float64_leave_it_to_the_cpu() -> None:
+    assert [exact_device(kind) for kind in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "cpu"]
+    there, moved = torch.zeros(3), torch.ones(3)
+    assert where_exact(there) is there
+    on_mps: Any = SimpleNamespace(device=torch.device("mps"), cpu=lambda: moved)
+    assert where_exact(on_mps) is moved
 
 
 def slow_k_center(features: Tensor, budget: int, labeled: list[int], start: int) -> list[int]:

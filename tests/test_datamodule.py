@@ -10,11 +10,13 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
+from datamodules import loading
 from datamodules.augment import Augmenter, Normalizer, crop_flip
 from datamodules.datamodule import Batch, PoolDataModule, channel_statistics
 from datamodules.draws import uniform
 from datamodules.images import Images, load_images
 from datamodules.pools import Pools
+from datamodules.pretext_data import PretextDataModule
 from datamodules.samplers import EvalBatches, TrainBatches, split_batches
 from datamodules.seeds import Seeds
 from datamodules.sources import Digits
@@ -126,7 +128,7 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def make(images: Images, workers: int = 0) -> PoolDataModule:
+def make(images: Images, workers: int | None = 0) -> PoolDataModule:
     pools = Pools(len(images.train), np.arange(0, 60), [np.arange(100, 151)])
     return PoolDataModule(
         images, pools, Seeds(2), augmenter=Augmenter(2, True), batch_size=16, eval_batch_size=100,
@@ -187,6 +189,29 @@ def test_streaming_gives_the_same_batches(artifacts: Path, workers: int) -> None
         for a, b in zip(batches, streamed[stage], strict=True):
             assert torch.equal(a.indices, b.indices)
             assert torch.equal(a.images, b.images)
+
+
+def test_ranks_share_the_cores_for_their_workers(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "cores", lambda: 12)
+    datamodule = make(load_images(Digits(), artifacts, in_memory=False), None)
+    assert datamodule.train_dataloader().num_workers == 8
+    for ranks, workers in ((1, 8), (4, 3), (16, 1)):
+        datamodule.trainer = pl.Trainer(accelerator="cpu", devices=ranks, logger=False)
+        assert datamodule.train_dataloader().num_workers == workers
+        assert datamodule.train_dataloader().persistent_workers
+
+
+def test_monitors_take_few_workers(artifacts: Path) -> None:
+    """Which do not wait beside the training's own."""
+    images, seeds = load_images(Digits(), artifacts, in_memory=False), Seeds(0)
+    for workers in (0, 1, 8):
+        datamodule = PretextDataModule(images, seeds, held_out=np.arange(9), workers=workers)
+        loaders = datamodule.val_dataloader()
+        assert [loader.num_workers for loader in loaders] == [min(workers, 2)] * 3
+        assert not any(loader.persistent_workers for loader in loaders)
+        assert datamodule.predict_dataloader().num_workers == workers
 
 
 def test_channel_statistics(artifacts: Path) -> None:

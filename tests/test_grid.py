@@ -209,7 +209,7 @@ def test_a_grid_trains_what_it_shares_once_and_first(cli: Cli, tmp_path: Path) -
     command = [*TINY, *few, "--init", "vae", "--seed", "0,1", "--cycles", "0", "-m"]
     refused: Finished = cli(*command, "--pretext.if_missing", "error")
     assert refused.status == 2
-    assert "forbids to train it" in refused.err
+    assert "forbids training it" in refused.err
     assert not (tmp_path / "runs").exists()
     finished = cli(*command)
     assert finished.status == 0, finished.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,27 @@ def test_knn_accuracy_is_of_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole * 83 == pytest.approx(round(whole * 83))
     monkeypatch.setattr(monitors, "BLOCK", 10)
     assert knn_accuracy(bank, known, probe, truth, 5) == whole
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(5, 4), (50, 1)])
+def test_knn_accuracy_keeps_to_its_memory(
+    classes: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Similarities to 120 images and 20 votes for each class are at most 500, or a row's."""
+    bank, known = blobs(120, 0)
+    probe, truth = blobs(30, 1)
+    whole = knn_accuracy(bank, known, probe, truth, classes)
+    plain, sizes = monitors.knn_predict, []
+
+    def predict(feature: Tensor, *rest: Any) -> Tensor:
+        sizes.append(len(feature))
+        return plain(feature, *rest)
+
+    monkeypatch.setattr(monitors, "knn_predict", predict)
+    monkeypatch.setattr(monitors, "CELLS", 500)
+    assert knn_accuracy(bank, known, probe, truth, classes) == whole
+    assert max(sizes) == rows
+    assert sum(sizes) == 30
 
 
 def best_matching(clusters: np.ndarray, labels: np.ndarray) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ from PIL import Image
 
 from pretext.artifacts import Artifact
 from pretext.deepcluster import DeepCluster
-from pretext.making import data_of
+from pretext.kmeans import KMeans
+from pretext.making import _new_module, data_of
+from pretext.module import PretextModule
 from pretext.scan import SelfLabel
 from pretext.scan_step import ScanStep
-from tests.pretext_artifacts import TRAIN, Train, command, context_of, module_of
+from pretext.simclr import SimCLR
+from tests.pretext_artifacts import EPOCHS, TRAIN, Train, command, context_of, module_of
 from tests.test_pretext_units import RECIPE
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -30,7 +35,7 @@ def test_no_sample_is_its_own_neighbor(train: Train) -> None:
     module = ScanStep(
         arguments, 0, **RECIPE, clusters=None, num_neighbors=20, entropy_weight=5.0, flip=False
     )
-    module.adopt(module_of(parent), features)
+    module.adopt(module_of(parent), module.search(features))
     neighbors = module.neighbors()
     assert neighbors is not None
     assert neighbors.shape == (300, 20)
@@ -49,7 +54,8 @@ def test_partners_are_neighbors(train: Train) -> None:
         parent.record["inputs"], 0, **{**RECIPE, "batch_size": 128}, clusters=None,
         num_neighbors=20, entropy_weight=5.0, flip=False,
     )  # fmt: skip
-    module.adopt(module_of(parent), torch.from_numpy(np.array(parent.features())))
+    features = torch.from_numpy(np.array(parent.features()))
+    module.adopt(module_of(parent), module.search(features))
     neighbors = module.neighbors()
     assert neighbors is not None
     places = set()
@@ -95,6 +101,43 @@ def test_kmeans_assigns_the_nearest_center(train: Train) -> None:
     assert (clusters == distances.argmin(axis=1)).mean() > 0.995
     for k, center in enumerate(centers):
         np.testing.assert_allclose(center, features[clusters == k].mean(axis=0), atol=0.01)
+
+
+@pytest.mark.parametrize("kind", [KMeans, ScanStep])
+def test_only_rank_zero_searches_the_features(kind: type[PretextModule], train: Train) -> None:
+    """Others are sent what it has found, and read no features."""
+    parent = train("simclr")
+    sent = np.full((10, 64) if kind is KMeans else (TRAIN, 20), 3)
+    more = {"starts": 10} if kind is KMeans else {
+        **RECIPE, "num_neighbors": 20, "entropy_weight": 5.0, "flip": False
+    }  # fmt: skip
+    new = kind(parent.record["inputs"], 0, clusters=None, **more)  # type: ignore[call-arg]
+    devices = SimpleNamespace(kind="cpu", decide=lambda function: sent)
+    stage: Any = SimpleNamespace(
+        context=SimpleNamespace(devices=devices, seed=0),
+        parent=SimpleNamespace(type=SimCLR),
+        module=lambda: new,
+    )
+    made = _new_module(stage, parent)
+    found = made.centers.numpy() if isinstance(made, KMeans) else made.neighbors()
+    assert np.array_equal(found, sent)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_deepcluster_embeds_in_the_precision_of_its_training(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each epoch; what it leaves is of features in float32."""
+    mixed: list[bool] = []
+    plain = DeepCluster._embed_all
+
+    def embed(self: DeepCluster, datamodule: Any) -> np.ndarray:
+        mixed.append(torch.is_autocast_enabled("cpu"))
+        return plain(self, datamodule)
+
+    monkeypatch.setattr(DeepCluster, "_embed_all", embed)
+    assert command("deepcluster", tmp_path, "--trainer.precision", precision).status == 0
+    assert mixed == [precision == "bf16-mixed"] * EPOCHS + [False]
 
 
 def test_deepcluster_scores_with_its_last_clusters(train: Train) -> None:

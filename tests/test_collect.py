@@ -1,0 +1,74 @@
+"""Features of all ranks, gathered batch by batch on rank zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.test_kill import SERVER, finish
+
+SAMPLES, BATCH, WIDTH = 23, 4, 6  # six batches: three for each rank, one of them short
+
+
+def all_features() -> torch.Tensor:
+    return torch.randn(SAMPLES, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+def collect_on_rank(folder: str, rank: int, count: int) -> None:
+    """One of two gloo processes, with every other batch of every third sample index."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.strategies import DDPStrategy
+
+    from datamodules.samplers import EvalBatches
+    from pretext import collect
+    from pretext.module import Scored
+
+    where = f"file://{folder}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    module: Any = pl.LightningModule()
+    module._trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=DDPStrategy())
+    rows: list[int] = []
+    plain = collect.gather_rows
+
+    def gather(module: Any, values: torch.Tensor) -> torch.Tensor:
+        found = plain(module, values)
+        rows.append(len(found) if found.ndim > 1 else 0)
+        return found
+
+    collect.gather_rows = gather
+    callback = collect.Collect()
+    for batch in EvalBatches(np.arange(count), BATCH, rank, 2):
+        indices = torch.from_numpy(batch)
+        scored = Scored(3 * indices, {"score": indices.float()}, all_features()[indices])
+        callback.on_predict_batch_end(module.trainer, module, scored, None, 0)
+    callback.on_predict_epoch_end(module.trainer, module)
+    found = callback.columns["score"], callback.features, max(rows)
+    torch.save(found, f"{folder}/rank{rank}.pt")
+
+
+def collected(folder: Path, count: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    ranks = [SERVER.Process(target=collect_on_rank, args=(str(folder), r, count)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    assert [finish(process) for process in ranks] == [0, 0]
+    return [torch.load(folder / f"rank{r}.pt", weights_only=False) for r in range(2)]
+
+
+def test_rank_zero_alone_has_the_features(tmp_path: Path) -> None:
+    """In order, each once; no device ever holds more of them than a batch of each rank."""
+    zero, one = collected(tmp_path, SAMPLES)
+    for scores, _, most in (zero, one):
+        assert scores.tolist() == list(range(SAMPLES))
+        assert most == 2 * BATCH
+    assert np.array_equal(zero[1], all_features().numpy())
+    assert one[1].shape == (0, WIDTH)
+
+
+def test_a_rank_without_samples(tmp_path: Path) -> None:
+    zero, one = collected(tmp_path, 3)
+    assert np.array_equal(zero[1], all_features()[:3].numpy())
+    assert one[0].tolist() == [0, 1, 2]
