@@ -84,9 +84,10 @@ def embedded_pools(points: np.ndarray, members: dict[str, np.ndarray]) -> Figure
     arms = ordered(list(members))
     figure, axes = titled(arms, 3, (2.7, 2.7), sharex=True, sharey=True)
     looks = styles(arms)
+    x, y = points.T
     for axis, arm in zip(axes, arms, strict=True):
-        axis.scatter(*points.T, s=2.5, color=GRAY, alpha=0.28, linewidth=0, rasterized=True)
-        axis.scatter(*points[members[arm]].T, s=9, color=looks[arm].color, linewidth=0)
+        axis.scatter(x, y, s=2.5, color=GRAY, alpha=0.28, linewidth=0, rasterized=True)
+        axis.scatter(x[members[arm]], y[members[arm]], s=9, color=looks[arm].color, linewidth=0)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
