@@ -35,7 +35,7 @@ def summary(material: Material) -> list[str]:
     if table.empty:
         return ["These runs cannot tell: a random pool and another one are needed."]
     primary = table[table["endpoint"] == "aubc"]
-    sentences = [_answer(primary, table, material.margin)]
+    sentences = [_answer(primary, material.margin)]
     for endpoint, where in (
         ("start", "At the first model"),
         ("aubc", "Over the whole budget"),
@@ -47,7 +47,7 @@ def summary(material: Material) -> list[str]:
     return [*sentences, *_caveats(material, table)]
 
 
-def _answer(primary: pd.DataFrame, table: pd.DataFrame, margin: float) -> str:
+def _answer(primary: pd.DataFrame, margin: float) -> str:
     """Yes, no or undecided, by the primary endpoint."""
     if primary.empty:
         return "Not decided: no pool has the whole range of budgets beside the random pool yet."
