@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from scipy.stats import t as student
 
-GROUP = ["data", "learner", "query", "arm"]
-CONTROL = "random"
+from active.columns import CONTROL, CURVE, LABELED, METRIC
+from active.estimate import ALPHA
 
 
-def curve_table(runs: pd.DataFrame, metric: str = "test/acc") -> pd.DataFrame:
+def curve_table(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     """The mean curve of each pool: a row per (data, learner, query, arm, labeled).
 
     Columns: those, `counted` (labeled and validation labels), `mean`, `sd` (ddof 1), `low` and
@@ -20,7 +20,7 @@ def curve_table(runs: pd.DataFrame, metric: str = "test/acc") -> pd.DataFrame:
     return _summary(_per_seed(runs, metric), metric)
 
 
-def difference_table(runs: pd.DataFrame, metric: str = "test/acc") -> pd.DataFrame:
+def difference_table(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     """The same for the paired difference to the random pool under the same query, same seed.
 
     Seeds without their random run are left out; the random pool itself has no rows.
@@ -34,26 +34,21 @@ def difference_table(runs: pd.DataFrame, metric: str = "test/acc") -> pd.DataFra
 
 
 def _per_seed(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    table = runs[[*GROUP, "seed", metric]].copy()
-    table["labeled"] = runs["pool/labeled"]
-    table["counted"] = runs["pool/labeled"] + runs.get("pool/validation_labels", 0)
-    keys = [*GROUP, "seed", "labeled", "counted"]
+    table = runs[[*CURVE, "seed", metric]].copy()
+    table["labeled"] = runs[LABELED]
+    table["counted"] = runs[LABELED] + runs.get("pool/validation_labels", 0)
+    keys = [*CURVE, "seed", "labeled", "counted"]
     return table.groupby(keys, as_index=False, sort=False)[metric].mean()
 
 
 def _summary(values: pd.DataFrame, metric: str) -> pd.DataFrame:
-    table = values.groupby([*GROUP, "labeled"], as_index=False).agg(
+    table = values.groupby([*CURVE, "labeled"], as_index=False).agg(
         counted=("counted", "first"),
         mean=(metric, "mean"),
         sd=(metric, "std"),
         seeds=(metric, "count"),
     )
-    half = student.ppf(0.975, table["seeds"] - 1) * table["sd"] / table["seeds"] ** 0.5
+    half = student.ppf(1 - ALPHA / 2, table["seeds"] - 1) * table["sd"] / table["seeds"] ** 0.5
     table.insert(7, "low", table["mean"] - half)
     table.insert(8, "high", table["mean"] + half)
     return table
-
-
-def ordered(names: pd.Series | list[str]) -> list[str]:
-    """Distinct names in alphabetical order, the random control first."""
-    return sorted(set(names), key=lambda name: (name != CONTROL, name))

@@ -21,7 +21,7 @@ from active.cycle_zero import CycleZero
 from active.display import Display
 from active.folder import RunFolder
 from active.members import Votes, load_committee, mean_row
-from active.pool_report import SHEET, contact_sheet, describe_pool, png, sentence
+from active.pool_report import SHEET, class_entropy, contact_sheet, describe_pool, png, sentence
 from active.predictor import Predictor
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
@@ -208,12 +208,11 @@ class Run:
         labeled = self.pools.labeled
         assert self.images.train.labels is not None
         counts = np.bincount(self.images.train.labels[labeled])
-        shares = counts[counts > 0] / counts.sum()
         return {
             "pool/labeled": len(labeled),
             "pool/fraction": len(labeled) / self.pools.total,
-            "pool/classes": len(shares),
-            "pool/entropy": float(-(shares * np.log(shares)).sum()) + 0.0,
+            "pool/classes": int(np.count_nonzero(counts)),
+            "pool/entropy": class_entropy(counts),
             "pool/validation_labels": self.validation_labels(len(labeled)),
         }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from active.plan import measure
+from active.plan import Speed, measure, total
 from active.prepare import Setup
 from pretext.console import log_to_terminal
 from pretext.devices import Devices, hardware
@@ -22,12 +22,7 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
     """
     print(folder)
     log_to_terminal()
-    for needed in stages:
-        if needed is not None:
-            from pretext.announce import announce  # their libraries only where a model is needed
-            from pretext.stages import survey
-
-            announce(*survey(needed))
+    _announce([stage for stage in stages if stage is not None])
     stage = stages[0]
     if stage is None or stage.artifact.exists:
         _show_pool(ready, stage, devices.kind)
@@ -35,24 +30,36 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
         print("  no labels: the list of files to label first would be written, nothing trained")
         return
     plans = ready.plans
-    train, evaluate, query = (
-        sum(getattr(p, n) for p in plans) for n in ("train", "evaluate", "query")
-    )
+    passes = total(plans)
     print(f"  cycles: {len(plans)}, labels {plans[0].labeled} to {plans[-1].labeled}")
-    print(f"  image passes: {train:,} training, {evaluate:,} validation and test, {query:,} query")
-    if not ready.learner.steps:
-        print("  a classifier is solved on features: of hundreds of labels in under a second")
+    print(f"  image passes: {passes}")
+    speed = speed_of(ready, devices)
+    if speed is None:
+        print("  the classifier is solved directly: under a second for hundreds of labels")
         return
-    classifier = ready.learner.blank(ready.images, ready.dropout)
-    train_s, forward_s = measure(
-        classifier, devices, ready.images.train.shape, ready.learner.batch_size
-    )
-    seconds = train * train_s + (evaluate + query) * forward_s
+    here = f"{devices.kind} ({hardware(devices.kind)}, {devices.precision})"
     print(
-        f"  about {duration(seconds)} on this {devices.kind} ({hardware(devices.kind)}, "
-        f"{devices.precision}), from a few batches measured now"
+        f"  about {duration(passes.seconds(speed))} on this {here}, from a few batches measured now"
         + (", without the query's own model" if ready.query.curves else "")
     )
+
+
+def _announce(stages: Sequence[Stage]) -> None:
+    if not stages:
+        return
+    from pretext.announce import announce  # their libraries only where a model is needed
+    from pretext.stages import survey
+
+    for stage in stages:
+        announce(*survey(stage))
+
+
+def speed_of(ready: Setup, devices: Devices) -> Speed | None:
+    """The speed of the run's classifier here; None of one that is solved, not trained in steps."""
+    if not ready.learner.steps:
+        return None
+    classifier = ready.learner.blank(ready.images, ready.dropout)
+    return measure(classifier, devices, ready.images.train.shape, ready.learner.batch_size)
 
 
 def _show_pool(ready: Setup, stage: Stage | None, device: str) -> None:

@@ -8,17 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from active.pairing import CONTROL
+from active.columns import CONTROL, CURVE, LABELED, METRIC, SETTING
+from active.estimate import ALPHA
 
-KEYS = ["data", "learner", "query", "arm"]
 
-
-def label_efficiency(
-    runs: pd.DataFrame,
-    metric: str = "test/acc",
-    x: str = "pool/labeled",
-    confidence: float = 0.95,
-) -> pd.DataFrame:
+def label_efficiency(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     """When each pool reaches the random pool's final accuracy under the same query.
 
     Both curves are means over the seeds that have all budgets of the data and learner under both
@@ -33,17 +27,17 @@ def label_efficiency(
         break_even_cycle, break_even_labeled (NaN: never).
     """
     rows = []
-    for keys, group in runs.groupby(["data", "learner", "query"]):
-        budgets, curves = _curves(group, metric, x)
+    for keys, group in runs.groupby(SETTING):
+        budgets, curves = _curves(group, metric)
         theirs = curves.pop(CONTROL, None)
         if theirs is None:
             continue
         for arm, ours in curves.items():
             ours, control = ours.align(theirs, join="inner", axis=0)
             if len(ours):
-                row = _row(budgets, ours.to_numpy(), control.to_numpy(), confidence)
-                rows.append(dict(zip(KEYS, (*keys, arm), strict=True)) | row)
-    return pd.DataFrame(rows, columns=[*KEYS, *COLUMNS])
+                row = _row(budgets, ours.to_numpy(), control.to_numpy())
+                rows.append(dict(zip(CURVE, (*keys, arm), strict=True)) | row)
+    return pd.DataFrame(rows, columns=[*CURVE, *COLUMNS])
 
 
 COLUMNS = [
@@ -52,21 +46,19 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def _curves(group: pd.DataFrame, metric: str, x: str) -> tuple[np.ndarray, dict[str, pd.DataFrame]]:
+def _curves(group: pd.DataFrame, metric: str) -> tuple[np.ndarray, dict[str, pd.DataFrame]]:
     """The budgets, and (seeds, budgets) of each arm, seeds with a hole left out."""
-    table = group.pivot_table(index=["arm", "pretext", "seed"], columns=x, values=metric)
+    table = group.pivot_table(index=["arm", "pretext", "seed"], columns=LABELED, values=metric)
     whole = table.dropna().groupby(["arm", "seed"]).mean()
     curves = {str(arm): part.droplevel("arm") for arm, part in whole.groupby("arm")}
     return table.columns.to_numpy(dtype=float), curves
 
 
-def _row(
-    budgets: np.ndarray, ours: np.ndarray, theirs: np.ndarray, confidence: float
-) -> dict[str, Any]:
+def _row(budgets: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     """Numbers of one pool, from (seeds, budgets) of the pool and of the control."""
     target = theirs[:, -1].mean()
     labeled = float(first_reached(budgets, ours.mean(axis=0), target))
-    low, high = _interval(budgets, ours, theirs, confidence)
+    low, high = reached_interval(budgets, ours, theirs)
     cycle = break_even((ours - theirs).mean(axis=0))
     return {
         "seeds": len(ours),
@@ -111,15 +103,15 @@ def first_reached(
     return np.where(there.any(axis=-1), reached[..., 0], np.inf)
 
 
-def _interval(
-    budgets: np.ndarray, ours: np.ndarray, theirs: np.ndarray, confidence: float
+def reached_interval(
+    budgets: np.ndarray, ours: np.ndarray, theirs: np.ndarray
 ) -> tuple[float, float]:
     """Where the limits of the mean difference to the control's last value rise to zero."""
     seeds = len(ours)
     if seeds < 2:
         return float("nan"), float("nan")
     differences = ours - theirs[:, -1:]
-    half = stats.t.ppf((1 + confidence) / 2, seeds - 1) * stats.sem(differences, axis=0)
+    half = stats.t.ppf(1 - ALPHA / 2, seeds - 1) * stats.sem(differences, axis=0)
     limits = differences.mean(axis=0) + np.array([half, -half])
     low, high = first_reached(budgets, limits, np.zeros(2))
     return float(low), float(high)

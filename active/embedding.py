@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 OTHERS, EACH = 1000, 200  # images around the pools, and members shown of each pool
+SEED = 0  # of the sample and of the embedding
 
 
 def embed_pools(
-    features: Path, pools: dict[str, np.ndarray], seed: int = 0
+    features: np.ndarray, pools: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """t-SNE (van der Maaten and Hinton, 2008) of pools and a sample of all images.
 
     Args:
-        features: file of (N, D) features of all train images.
+        features: (N, D) of all train images, best memory-mapped: few rows are read.
         pools: for each arm its sample indices; the first 200 are shown.
-        seed: of the sample and of the embedding.
 
     Returns:
         (n, 2) points, and for each arm the rows of its members.
@@ -25,13 +23,12 @@ def embed_pools(
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    rows = np.load(features, mmap_mode="r")
-    rng = np.random.default_rng(seed)
-    others = rng.choice(len(rows), min(OTHERS, len(rows)), replace=False)
+    rng = np.random.default_rng(SEED)
+    others = rng.choice(len(features), min(OTHERS, len(features)), replace=False)
     shown = {arm: np.asarray(indices[:EACH]) for arm, indices in pools.items()}
     chosen = np.unique(np.concatenate([others, *shown.values()]))
     perplexity = min(30.0, max(1.0, (len(chosen) - 1) / 3))
-    tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, max_iter=500)
+    tsne = TSNE(init="pca", perplexity=perplexity, random_state=SEED, max_iter=500)
     with threadpool_limits(1):  # on a busy machine its threads wait for each other
-        points = tsne.fit_transform(np.asarray(rows[chosen], dtype=np.float32))
+        points = tsne.fit_transform(np.asarray(features[chosen], dtype=np.float32))
     return points, {arm: np.searchsorted(chosen, indices) for arm, indices in shown.items()}

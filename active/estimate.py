@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, stats
 
+ALPHA = 0.05  # level of every test; intervals have 1 - ALPHA and 1 - 2 ALPHA
+POWER = 0.8  # with which a detectable difference is found
 RESOLUTION = 1e-6  # differences of accuracies closer than this are rounding
 
 
@@ -43,12 +45,12 @@ class Estimate:
         nearest = margin - np.abs(self.mean)  # the larger of the two p values
         return np.where(self.se == 0, 0.0, stats.t.sf(self._t(nearest), self.df))
 
-    def detectable(self, alpha: float = 0.05, power: float = 0.8) -> np.ndarray:
-        """The smallest true difference that a two-sided test would find with this power.
+    def detectable(self, alpha: float = ALPHA) -> np.ndarray:
+        """The smallest true difference that a two-sided test would find with 80 % power.
 
         By the exact noncentral t, for this standard error and a single test at `alpha`.
         """
-        needed = [_noncentrality(float(df), alpha, power) for df in np.ravel(self.df)]
+        needed = [_noncentrality(float(df), alpha) for df in np.ravel(self.df)]
         return np.reshape(needed, np.shape(self.df)) * self.se
 
     def _t(self, difference: np.ndarray) -> np.ndarray:
@@ -116,15 +118,15 @@ def _estimate(
 
 
 @lru_cache(maxsize=4096)
-def _noncentrality(df: float, alpha: float, power: float) -> float:
-    """Noncentrality at which |t| exceeds its two-sided critical value with this probability."""
+def _noncentrality(df: float, alpha: float) -> float:
+    """Noncentrality at which |t| exceeds its two-sided critical value with probability POWER."""
     if not df > 0:
         return float("nan")
     critical = stats.t.ppf(1 - alpha / 2, df)
 
     def excess(ncp: float) -> float:
         other = np.nan_to_num(stats.nct.cdf(-critical, df, ncp))  # NaN where it is too small
-        return float(stats.nct.sf(critical, df, ncp) + other) - power
+        return float(stats.nct.sf(critical, df, ncp) + other) - POWER
 
     return float(optimize.brentq(excess, 0, 3 * critical + 10))
 
@@ -145,13 +147,13 @@ def holm(p: np.ndarray) -> np.ndarray:
     return out
 
 
-def bootstrap(differences: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """(n,) -> the bias-corrected and accelerated (BCa) interval of the mean, Efron (1987).
+def bootstrap(differences: np.ndarray) -> tuple[float, float]:
+    """(n,) -> the bias-corrected and accelerated (BCa) 95 % interval of the mean, Efron (1987).
 
     9,999 resamples from a generator of its own: the same pairs give the same interval.
     """
     generator = np.random.default_rng(0)
     found = stats.bootstrap(
-        (differences,), np.mean, confidence_level=confidence, method="BCa", random_state=generator
+        (differences,), np.mean, confidence_level=1 - ALPHA, method="BCa", random_state=generator
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -18,7 +18,7 @@ from active.display import Display, cycles_table
 from active.dry_run import dry_run
 from active.folder import RunFolder
 from active.learner import Seen
-from active.origin import made
+from active.origin import describe_origin
 from active.prepare import Setup, prepare
 from conf.cli import Job
 from conf.compose import build, flatten
@@ -91,7 +91,9 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     rows = devices.decide(folder.rows)
     unfinished = len(rows) <= config.cycles
     environment = devices.environment() if unfinished else None
-    devices.decide(lambda: folder.check_config(identity, environment, lambda: made(devices.kind)))
+    devices.decide(
+        lambda: folder.check_config(identity, environment, lambda: describe_origin(devices.kind))
+    )
     if not unfinished and ready.images.classes is not None:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
         return

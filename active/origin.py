@@ -11,8 +11,8 @@ from typing import Any
 from pretext.devices import hardware
 
 
-def made(kind: str) -> dict[str, Any]:
-    """`commit`, `hardware` and `started` (UTC), for the run's config.yaml."""
+def describe_origin(kind: str) -> dict[str, Any]:
+    """`commit`, `hardware` (of this kind of device) and `started` (UTC), for config.yaml."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {"commit": commit(), "hardware": hardware(kind), "started": now}
 

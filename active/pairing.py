@@ -9,44 +9,42 @@ from __future__ import annotations
 
 import pandas as pd
 
+from active.columns import ANY, CONTROL, LABELED, METRIC, RUN, SETTING, options_of
+
 ENDPOINTS = ("aubc", "final", "start")
-CONTROL = "random"  # the initial pool that the others are compared with, and the passive query
-ANY = "any"  # in place of a query: cycle 0 does not depend on it
-RUN = ["data", "learner", "query", "arm", "pretext", "seed"]
+COMPARISON = [*SETTING, "classifier", "arm", "endpoint"]
+PAIR = [*COMPARISON, "seed", "model", "init_artifact", "difference"]
 CARRIED = ["classifier", "init_artifact"]
 # Settings of the learner that make it another kind of classifier, not another learner.
 KINDS = r"-(?:dropout|members)[^-]*"
 
 
-def endpoints(
-    runs: pd.DataFrame, metric: str = "test/acc", x: str = "pool/labeled"
-) -> pd.DataFrame:
+def endpoints(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     """A row a run: its area under the budget curve, its last value and its first.
 
-    `aubc` is the area by trapezoids over `x`, divided by the range of `x`, so that it has the
-    metric's unit; with a single budget it is the value there. `aubc` and `final` are NaN for a run
-    that misses any budget which another run of the same data and learner has: areas over
+    `aubc` is the area by trapezoids over the labeled images, divided by their range, so that it
+    has the metric's unit; with a single budget it is the value there. `aubc` and `final` are NaN
+    for a run that misses any budget which another run of the same data and learner has: areas over
     different ranges are no pair.
 
     Args:
         runs: a row for each cycle of each run, as `active.results.read_runs` gives it.
         metric: the column that is compared.
-        x: the column that is the budget; labeled images by default.
 
     Returns:
         data, learner, query, arm, pretext, seed, classifier, init_artifact, `base` (the learner
         whatever its kind of classifier), aubc, final and start.
     """
-    rows = runs.sort_values([*RUN, x], ignore_index=True)
+    rows = runs.sort_values([*RUN, LABELED], ignore_index=True)
     rows["base"] = base_of(rows["learner"])
-    before = rows.groupby(RUN, sort=False)[[x, metric]].shift()
-    rows["area"] = (rows[x] - before[x]) * (rows[metric] + before[metric]) / 2
+    before = rows.groupby(RUN, sort=False)[[LABELED, metric]].shift()
+    rows["area"] = (rows[LABELED] - before[LABELED]) * (rows[metric] + before[metric]) / 2
     rows["first"] = rows[metric].where(rows["cycle"] == 0)
     runs_of = rows.groupby(RUN, sort=False)
     ends = runs_of[[*CARRIED, "base"]].first()
-    area, span = runs_of["area"].sum(), runs_of[x].max() - runs_of[x].min()
+    area, span = runs_of["area"].sum(), runs_of[LABELED].max() - runs_of[LABELED].min()
     last = runs_of[metric].last()
-    complete = _complete(rows, x, metric)
+    complete = _complete(rows, metric)
     ends["aubc"] = (area / span.where(span > 0)).where(span > 0, last).where(complete)
     ends["final"] = last.where(complete)
     ends["start"] = runs_of["first"].first()
@@ -71,13 +69,13 @@ def data_set_of(data: pd.Series) -> pd.Series:
     return data.str.extract(r"^(folder-.*?-[0-9a-f]{6}|[^-]+)")[0]
 
 
-def _complete(rows: pd.DataFrame, x: str, metric: str) -> pd.Series:
+def _complete(rows: pd.DataFrame, metric: str) -> pd.Series:
     """Whether each run has as many cycles as any other of its data and learner, none NaN."""
     full = rows.groupby(["data", "base"])
     runs_of = rows.assign(
-        most=full["cycle"].transform("max"), end=full[x].transform("max")
+        most=full["cycle"].transform("max"), end=full[LABELED].transform("max")
     ).groupby(RUN, sort=False)
-    reached = runs_of[x].max() == runs_of["end"].first()
+    reached = runs_of[LABELED].max() == runs_of["end"].first()
     return reached & (runs_of[metric].count() == runs_of["most"].first() + 1)
 
 
@@ -94,7 +92,7 @@ def pair_pools(ends: pd.DataFrame, control: str = CONTROL) -> pd.DataFrame:
     """
     long = _long(ends)
     theirs = long[long["arm"] == control]
-    pairs = _match(long[long["arm"] != control], theirs, ["data", "learner", "query"], "pretext")
+    pairs = _match(long[long["arm"] != control], theirs, SETTING, "pretext")
     start = pairs["endpoint"] == "start"
     shared = pairs[start].assign(learner=pairs["base"], query=ANY)
     keys = [c for c in PAIR if c != "difference"]
@@ -122,13 +120,9 @@ def pair_queries(ends: pd.DataFrame, confounded: bool = False) -> pd.DataFrame:
     return _match(ours, theirs, keys, "learner")[PAIR]
 
 
-PAIR = ["data", "learner", "query", "classifier", "arm", "endpoint", "seed", "model",
-        "init_artifact", "difference"]  # fmt: skip
-
-
 def is_passive(queries: pd.Series) -> pd.Series:
     """Whether these queries are passive learning, whatever their settings."""
-    return queries.str.split("-").str[0] == CONTROL
+    return options_of(queries) == CONTROL
 
 
 def _long(ends: pd.DataFrame) -> pd.DataFrame:

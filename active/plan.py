@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,19 +17,50 @@ from pretext.timing import best_seconds
 TRAIN_WEIGHT = 3
 
 
-@dataclass(frozen=True)
-class CyclePlan:
-    """Image passes of one cycle; a training pass is forward and backward."""
+class Speed(NamedTuple):
+    """Seconds an image."""
 
-    labeled: int
+    train: float  # forward and backward
+    forward: float
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Images passed through the classifier; a training pass is forward and backward."""
+
     train: int
     evaluate: int  # V and the test part
-    query: int  # the passes before this cycle's labels
+    query: int
+
+    def __add__(self, other: Passes) -> Passes:
+        return Passes(
+            self.train + other.train, self.evaluate + other.evaluate, self.query + other.query
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.train:,} training, {self.evaluate:,} validation and test, {self.query:,} query"
+        )
 
     @property
     def weight(self) -> int:
         """In units of one image forward."""
         return TRAIN_WEIGHT * self.train + self.evaluate + self.query
+
+    def seconds(self, speed: Speed) -> float:
+        return self.train * speed.train + (self.evaluate + self.query) * speed.forward
+
+
+@dataclass(frozen=True)
+class CyclePlan(Passes):
+    """One cycle: its passes, `query` before its labels, and the images it is trained on."""
+
+    labeled: int
+
+
+def total(parts: Iterable[Passes]) -> Passes:
+    """The passes of all parts together."""
+    return sum(parts, Passes(0, 0, 0))
 
 
 def plan_cycles(
@@ -74,8 +106,8 @@ def plan_cycles(
 
 def measure(
     classifier: Predictor, devices: Devices, shape: tuple[int, int, int], batch_size: int
-) -> tuple[float, float]:
-    """Seconds an image in training and in a forward pass, measured here on random images."""
+) -> Speed:
+    """The speed of a classifier here, on a batch of random images of this (C, H, W)."""
     device = torch.device(devices.kind)
     classifier = classifier.to(device)
     images = torch.randn(batch_size, *shape, device=device)
@@ -93,4 +125,6 @@ def measure(
         with torch.inference_mode(), devices.autocast():
             classifier(images)
 
-    return best_seconds(train, device) / batch_size, best_seconds(forward, device) / batch_size
+    return Speed(
+        best_seconds(train, device) / batch_size, best_seconds(forward, device) / batch_size
+    )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from active.columns import PARTS
 from active.folder import CONFIG
-from active.results import PARTS, run_files
+from active.results import run_files
 from datamodules.errors import UserError
-from pretext.artifacts import FEATURES, RECORD
+from pretext.artifacts import RECORD, Artifact, DamagedArtifact
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster
 TAIL = re.compile(r"^(environment|made|data_fingerprint):", re.MULTILINE)  # last in the file
@@ -31,9 +32,12 @@ def read_recipes(runs_dir: Path, experiment: str) -> dict[tuple[str, str], dict[
     return recipes
 
 
-def read_made(runs_dir: Path, experiment: str) -> pd.DataFrame:
-    """A row for each run: its parts and where known `commit`, `hardware`, `started`, `device`,
-    `precision`, `threads`, `torch`. Only the end of each config is parsed: there are thousands."""
+def read_environments(runs_dir: Path, experiment: str) -> pd.DataFrame:
+    """A row for each run: its parts and, where known, with what it was made.
+
+    That is `commit`, `hardware`, `started`, `device`, `precision`, `threads`, `torch`. Only the end
+    of each config is parsed: there are thousands.
+    """
     rows = []
     for file, parts in run_files(runs_dir, experiment, CONFIG):
         text = file.read_text()
@@ -43,39 +47,15 @@ def read_made(runs_dir: Path, experiment: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else list(PARTS))
 
 
-@dataclass(frozen=True)
-class Known:
-    """A finished artifact that was found: its name, its folder and its record."""
-
-    path: Path
-    record: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
-    def features(self) -> Path | None:
-        file = self.path / FEATURES["train"]
-        return file if file.is_file() else None
-
-    @property
-    def seconds(self) -> float:
-        return float(self.record.get("wall_seconds", 0.0))
-
-    @property
-    def parents(self) -> list[str]:
-        return list(self.record.get("parents", []))
-
-
-def find_artifacts(folders: Iterable[Path]) -> dict[str, Known]:
-    """Finished pretext artifacts below these folders of artifacts, by name."""
+def find_artifacts(folders: Iterable[Path]) -> dict[str, Artifact]:
+    """Finished pretext artifacts below these folders of artifacts, by name; damaged ones not."""
     known = {}
     for folder in folders:
         for file in sorted(folder.glob(f"*/*/{RECORD}")):
-            record = json.loads(file.read_text())
-            if not file.parent.name.startswith(".") and "model" in record:
-                known[file.parent.name] = Known(file.parent, record)
+            artifact = Artifact(file.parent)
+            with suppress(DamagedArtifact):  # other records, such as those of images, are none
+                if not artifact.name.startswith(".") and "model" in artifact.record:
+                    known[artifact.name] = artifact
     return known
 
 
@@ -83,21 +63,22 @@ def class_names(folders: Iterable[Path], fingerprint: str) -> list[str] | None:
     """Names of the classes of the data with this fingerprint, where its images are cached."""
     for folder in folders:
         for file in folder.glob(f"*/images-*/{RECORD}"):
-            record = json.loads(file.read_text())
-            if record.get("fingerprint") == fingerprint:
-                return record.get("classes")
+            with suppress(ValueError):  # a damaged record names nothing
+                record = json.loads(file.read_text())
+                if record.get("fingerprint") == fingerprint:
+                    return record.get("classes")
     return None
 
 
-def lineage(name: str, known: dict[str, Known]) -> list[Known]:
+def lineage(name: str, known: dict[str, Artifact]) -> list[Artifact]:
     """An artifact and all that it stands on, each once; what was not found is left out."""
-    found: dict[str, Known] = {}
+    found: dict[str, Artifact] = {}
     waiting = [name]
     while waiting:
         artifact = known.get(waiting.pop())
         if artifact and artifact.name not in found:
             found[artifact.name] = artifact
-            waiting += artifact.parents
+            waiting += artifact.record["parents"]
     return list(found.values())
 
 

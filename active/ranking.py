@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from active.estimate import one_way
+from active.columns import LABELED, METRIC, SETTING, ordered
+from active.estimate import ALPHA, one_way
 from active.pairing import base_of, data_set_of, endpoints
 
 EXACT_UP_TO = 7  # pools whose 5,040 orders are all gone through
 DRAWS = 5000  # orders drawn for more
 
 
-def start_to_end(
-    runs: pd.DataFrame, metric: str = "test/acc", x: str = "pool/labeled"
-) -> pd.DataFrame:
+def start_to_end(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     """Does a good start make a good end? Rank correlation of cycle 0 with each later cycle.
 
     Spearman's rho over all pools and seeds, after each seed's mean over the pools is taken off
@@ -33,8 +32,8 @@ def start_to_end(
         seeds, rho, p (the last cycle's answers the question; the others show its decay).
     """
     rows = []
-    for keys, group in runs.groupby(["data", "learner", "query"]):
-        table = group.pivot_table(index=["arm", "seed"], columns=x, values=metric).dropna()
+    for keys, group in runs.groupby(SETTING):
+        table = group.pivot_table(index=["arm", "seed"], columns=LABELED, values=metric).dropna()
         cube = _cube(table)  # (pools, seeds, cycles)
         if min(cube.shape[:2]) < 1 or cube.shape[0] < 3:
             continue
@@ -42,10 +41,10 @@ def start_to_end(
         for cycle in range(1, cube.shape[2]):
             rho, p = correlation(centered[..., 0], centered[..., cycle])
             sizes = {"pools": cube.shape[0], "seeds": cube.shape[1]}
-            where = dict(zip(["data", "learner", "query"], keys, strict=True))
+            where = dict(zip(SETTING, keys, strict=True))
             at = {"cycle": cycle, "labeled": table.columns[cycle]}
             rows.append(where | at | sizes | {"rho": rho, "p": p})
-    columns = ["data", "learner", "query", "cycle", "labeled", "pools", "seeds", "rho", "p"]
+    columns = [*SETTING, "cycle", "labeled", "pools", "seeds", "rho", "p"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -101,7 +100,7 @@ class Ranking:
     cliques: list[list[str]]
 
 
-def rank_arms(values: pd.DataFrame, alpha: float = 0.05) -> Ranking:
+def rank_arms(values: pd.DataFrame) -> Ranking:
     """Friedman's test and Nemenyi's critical difference of (blocks, arms) values, higher better.
 
     Blocks that miss an arm are left out: the number of blocks that is left is the n of the test.
@@ -112,36 +111,34 @@ def rank_arms(values: pd.DataFrame, alpha: float = 0.05) -> Ranking:
     statistic = p = float("nan")
     if arms >= 3 and blocks >= 2 and (whole.nunique(axis=1) > 1).any():
         statistic, p = stats.friedmanchisquare(*whole.to_numpy().T)
-    difference = critical_difference(arms, blocks, alpha)
+    difference = critical_difference(arms, blocks)
     return Ranking(
         ranks, [str(b) for b in whole.index], float(statistic), float(p), difference,
         cliques(ranks, difference),
     )  # fmt: skip
 
 
-def rank_pools(
-    runs: pd.DataFrame, metric: str = "test/acc", endpoint: str = "aubc", alpha: float = 0.05
-) -> dict[tuple[str, str], Ranking]:
+def rank_pools(runs: pd.DataFrame, metric: str = METRIC) -> dict[tuple[str, str], Ranking]:
     """A ranking of the initial pools for each (learner, query): blocks are data sets.
 
-    The value of a data set is the mean over its budgets, and for each over the seeds that all of
-    its pools have. Data sets are independent of each other; budgets, batch sizes or seeds of one
-    are not.
+    The value of a data set is the area under the budget curve, the mean over its budgets, and for
+    each of them over the seeds that all of its pools have. Data sets are independent of each
+    other; budgets, batch sizes or seeds of one are not.
     """
     rankings = {}
     for (learner, query), group in endpoints(runs, metric).groupby(["learner", "query"]):
-        seeds = group.pivot_table(index=["data", "seed"], columns="arm", values=endpoint)
+        seeds = group.pivot_table(index=["data", "seed"], columns="arm", values="aubc")
         parts = {data: part.dropna(axis=1, how="all") for data, part in seeds.groupby("data")}
         means = {data: part.dropna().mean() for data, part in parts.items()}
         each = pd.DataFrame(means).T.dropna()
         values = each.groupby(data_set_of(each.index.to_series())).mean()
         if len(values) and values.shape[1] > 1:
-            rankings[str(learner), str(query)] = rank_arms(values, alpha)
+            rankings[str(learner), str(query)] = rank_arms(values)
     return rankings
 
 
 @lru_cache(maxsize=64)
-def critical_difference(arms: int, blocks: int, alpha: float = 0.05) -> float:
+def critical_difference(arms: int, blocks: int) -> float:
     """Nemenyi's: q sqrt(k (k + 1) / (6 n)), q the studentized range over sqrt(2).
 
     >>> round(critical_difference(5, 10), 3)  # Demšar's q of 2.728
@@ -149,7 +146,7 @@ def critical_difference(arms: int, blocks: int, alpha: float = 0.05) -> float:
     """
     if arms < 2 or blocks < 1:
         return float("nan")
-    q = stats.studentized_range.ppf(1 - alpha, arms, np.inf) / 2**0.5
+    q = stats.studentized_range.ppf(1 - ALPHA, arms, np.inf) / 2**0.5
     return float(q * (arms * (arms + 1) / (6 * blocks)) ** 0.5)
 
 
@@ -166,13 +163,7 @@ def cliques(ranks: pd.Series, difference: float) -> list[list[str]]:
     return found
 
 
-def penalty_matrix(
-    runs: pd.DataFrame,
-    by: str = "arm",
-    metric: str = "test/acc",
-    x: str = "pool/labeled",
-    alpha: float = 0.05,
-) -> pd.DataFrame:
+def penalty_matrix(runs: pd.DataFrame, by: str = "arm", metric: str = METRIC) -> pd.DataFrame:
     """Who beats whom, how often: the pairwise penalty matrix of BADGE (Ash et al., 2020).
 
     A cell is everything but the arms (data, learner, kind of classifier and query; or the pool for
@@ -184,27 +175,27 @@ def penalty_matrix(
     https://arxiv.org/abs/1906.03671
     """
     other = "query" if by == "arm" else "arm"
-    arms = sorted(runs[by].unique(), key=lambda name: (name != "random", name))
+    arms = ordered(runs[by])
     won, met = (pd.DataFrame(0.0, index=arms, columns=arms) for _ in range(2))
     cells = runs.assign(learner=base_of(runs["learner"]))
     for _, cell in cells.groupby(["data", "learner", "classifier", other]):
-        table = cell.pivot_table(index="seed", columns=[by, x], values=metric)
-        budgets = cell[x].nunique()
+        table = cell.pivot_table(index="seed", columns=[by, LABELED], values=metric)
+        budgets = cell[LABELED].nunique()
         curves = {arm: table[arm] for arm in table.columns.unique(0)}
         for i, ours in curves.items():
             for j, theirs in curves.items():
                 if i != j:
                     met.loc[i, j] += 1
-                    won.loc[i, j] += _wins(ours - theirs, alpha) / budgets
+                    won.loc[i, j] += _wins(ours - theirs) / budgets
     shares = won / met.where(met > 0)
     shares.loc["mean"] = shares.mean()
     return shares
 
 
-def _wins(differences: pd.DataFrame, alpha: float) -> int:
+def _wins(differences: pd.DataFrame) -> int:
     """At how many budgets (columns) the whole seeds (rows) are clearly above zero."""
     whole = differences.dropna()
     if whole.empty:
         return 0
-    made = one_way(whole.to_numpy().T)
-    return int(((made.p < alpha) & (made.mean > 0)).sum())
+    estimate = one_way(whole.to_numpy().T)
+    return int(((estimate.p < ALPHA) & (estimate.mean > 0)).sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from active.columns import PARTS
 from active.folder import CONFIG, ROWS
 from conf.identity import ERROR
 from datamodules.errors import UserError, unknown
 
-PARTS = ("data", "init", "query", "learner", "seed")
 DEFAULTS = {"classifier": "plain", "init_artifact": None}  # of rows that do not say
 PRETEXT = re.compile(r"-pretext([^-]+)$")
 
@@ -44,29 +45,24 @@ def read_runs(runs_dir: Path, experiment: str) -> pd.DataFrame:
     return table.sort_values([*PARTS, "cycle"], ignore_index=True)
 
 
-def read_pools(
-    runs_dir: Path, experiment: str, cycles: int | None = None, seeds: int | None = None
-) -> pd.DataFrame:
+def read_pools(runs_dir: Path, experiment: str, seeds: int | None = None) -> pd.DataFrame:
     """What was added for each cycle: a row per (data, init, query, learner, seed, cycle).
 
     Columns: those, `arm`, `pretext`, `indices` (samples in order of preference) and, for cycle 0,
     the content of `pool.json` (`size`, `class_counts`, `overlap_random`, ...).
 
     Args:
-        cycles: read only cycles below this number; all where None.
         seeds: read only the first so many seeds of each arm; all where None.
     """
     rows = []
     for file, parts in run_files(runs_dir, experiment, "cycle_0/selected.parquet", seeds):
         described = _json(file.with_name("pool.json"))
         rows.append({**parts, "cycle": 0, **described, "indices": _indices(file)})
-        cycle = 1
-        while cycles is None or cycle < cycles:
+        for cycle in count(1):
             later = file.parent.with_name(f"cycle_{cycle}") / file.name
             if not later.exists():
                 break
             rows.append({**parts, "cycle": cycle, "indices": _indices(later)})
-            cycle += 1
     table = pd.DataFrame(rows, columns=None if rows else [*PARTS, "cycle", "indices"])
     table["arm"], table["pretext"] = split_init(table["init"].astype(str))
     return table.sort_values([*PARTS, "cycle"], ignore_index=True)

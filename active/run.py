@@ -9,4 +9,4 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from conf.launch import Program, launch  # noqa: E402
 
 if __name__ == "__main__":
-    launch(Program("active", "active.job:run", check="active.job:check", study="active.study"))
+    launch(Program("active", "active.job:run", check="active.job:check", study="active.grid"))

@@ -1,7 +1,7 @@
 """Does a pool, or a query, change the result? Paired differences -> intervals, tests, a word.
 
 The word is *equivalent* if the 90 % interval lies inside the margin, whatever the p value; else
-*better* or *worse* if Holm's p is below alpha; else *undecided*. Equal is thereby a result, not
+*better* or *worse* if Holm's p is below 0.05; else *undecided*. Equal is thereby a result, not
 the absence of one; a single seed decides nothing.
 """
 
@@ -12,27 +12,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from active.estimate import Estimate, bootstrap, holm, one_way, two_way
-from active.pairing import ANY, base_of, endpoints, is_passive, pair_pools, pair_queries
+from active.columns import ANY, CONTROL, METRIC
+from active.estimate import ALPHA, Estimate, bootstrap, holm, one_way, two_way
+from active.pairing import COMPARISON, base_of, endpoints, is_passive, pair_pools, pair_queries
 
+MARGIN = 0.01  # one point of accuracy
 BOOTSTRAP_FROM = 20  # pairs; with fewer, a bootstrap interval is too short
-KEYS = ["data", "learner", "query", "classifier", "arm", "endpoint"]
 
 
 def compare_pools(
     runs: pd.DataFrame,
-    margin: float = 0.01,
-    alpha: float = 0.05,
-    metric: str = "test/acc",
-    control: str = "random",
+    margin: float = MARGIN,
+    metric: str = METRIC,
+    control: str = CONTROL,
 ) -> pd.DataFrame:
     """Each initial pool minus the random pool under the same query, pair by pair.
 
     Args:
         runs: a row for each cycle of each run, as `active.results.read_runs` gives it.
         margin: differences within it do not matter; in the metric's unit (0.01: one point).
-        alpha: level of the tests; intervals have 1 - alpha (`low`, `high`) and 1 - 2 alpha
-            (`low90`, `high90`).
+        metric: the column that is compared.
+        control: the pool that the others are compared with.
 
     Returns:
         A row for each (data, learner, query, classifier, arm, endpoint); endpoints are `aubc` (the
@@ -45,15 +45,15 @@ def compare_pools(
           independent pairs on boot_low and boot_high (BCa);
         - p (paired t), p_holm (over all rows of the endpoint), p_tost, verdict;
         - detectable: the smallest true difference that would be found with 80 % power, at the first
-          step of Holm's correction: a test at alpha over the number of the endpoint's tests;
+          step of Holm's correction: a test at 0.05 over the number of the endpoint's tests;
         - variance_pretext and variance_run: of a pair, where models are crossed with seeds.
     """
     ends = endpoints(runs, metric)
-    return judge(_rows(pair_pools(ends, control), _expected(ends)), margin, alpha)
+    return judge(_rows(pair_pools(ends, control), _expected(ends)), margin)
 
 
 def compare_queries(
-    runs: pd.DataFrame, margin: float = 0.01, alpha: float = 0.05, metric: str = "test/acc"
+    runs: pd.DataFrame, margin: float = MARGIN, metric: str = METRIC
 ) -> pd.DataFrame:
     """Each query minus passive learning from the same pool, pair by pair.
 
@@ -64,45 +64,44 @@ def compare_queries(
     """
     ends = endpoints(runs, metric)
     fair = _rows(pair_queries(ends), _expected(ends))
-    fair = judge(_with_uncontrolled(fair, ends), margin, alpha)
-    papers = judge(_rows(pair_queries(ends, confounded=True), _expected(ends)), margin, alpha)
+    fair = judge(_with_uncontrolled(fair, ends), margin)
+    papers = judge(_rows(pair_queries(ends, confounded=True), _expected(ends)), margin)
     return pd.concat(
         [fair.assign(confounded=False), papers.assign(confounded=True)], ignore_index=True
     )
 
 
-def judge(table: pd.DataFrame, margin: float = 0.01, alpha: float = 0.05) -> pd.DataFrame:
+def judge(table: pd.DataFrame, margin: float) -> pd.DataFrame:
     """Adds intervals, tests and the verdict to rows that hold mean, se and df."""
-    made = Estimate(*(table[c].to_numpy(dtype=float) for c in ("mean", "se", "df")))
-    table = table.assign(p=made.p, p_tost=made.p_tost(margin), p_holm=np.nan, detectable=np.nan)
-    table["low"], table["high"] = made.interval(1 - alpha)
-    table["low90"], table["high90"] = made.interval(1 - 2 * alpha)
+    estimates = Estimate(*(table[c].to_numpy(dtype=float) for c in ("mean", "se", "df")))
+    table = table.assign(p=estimates.p, p_tost=estimates.p_tost(margin))
+    table = table.assign(p_holm=np.nan, detectable=np.nan)
+    table["low"], table["high"] = estimates.interval(1 - ALPHA)
+    table["low90"], table["high90"] = estimates.interval(1 - 2 * ALPHA)
     for rows in table.groupby("endpoint").groups.values():
         p = table.loc[rows, "p"].to_numpy()
-        level = alpha / max(np.isfinite(p).sum(), 1)
+        level = ALPHA / max(np.isfinite(p).sum(), 1)
         table.loc[rows, "p_holm"] = holm(p)
-        table.loc[rows, "detectable"] = made.detectable(level)[table.index.get_indexer(rows)]
-    words = verdicts(made, table["p_holm"].to_numpy(), margin, alpha)
+        table.loc[rows, "detectable"] = estimates.detectable(level)[table.index.get_indexer(rows)]
+    words = verdicts(estimates, table["p_holm"].to_numpy(), margin)
     table["verdict"] = np.where(table["controlled"], words, "no control")
     counts = ["seeds", "pairs", "missing", "models"]
     return table[COLUMNS].astype(dict.fromkeys(counts, int))
 
 
 COLUMNS = [
-    *KEYS, "seeds", "pairs", "missing", "models", "scope", "mean", "sd", "standardized",
+    *COMPARISON, "seeds", "pairs", "missing", "models", "scope", "mean", "sd", "standardized",
     "low", "high", "low90", "high90", "boot_low", "boot_high", "p", "p_holm", "p_tost",
     "verdict", "detectable", "variance_pretext", "variance_run",
 ]  # fmt: skip
 
 
-def verdicts(
-    made: Estimate, p_holm: np.ndarray, margin: float = 0.01, alpha: float = 0.05
-) -> np.ndarray:
-    """The word for each estimate, given its p value after Holm's correction."""
-    low, high = made.interval(1 - 2 * alpha)
-    clear = p_holm < alpha
+def verdicts(estimates: Estimate, p_holm: np.ndarray, margin: float) -> np.ndarray:
+    """The word for each estimate, given its p value after Holm's correction; all of one shape."""
+    low, high = estimates.interval(1 - 2 * ALPHA)
+    clear, mean = p_holm < ALPHA, estimates.mean
     return np.select(
-        [(low > -margin) & (high < margin), clear & (made.mean > 0), clear & (made.mean < 0)],
+        [(low > -margin) & (high < margin), clear & (mean > 0), clear & (mean < 0)],
         ["equivalent", "better", "worse"],
         "undecided",
     )
@@ -110,10 +109,10 @@ def verdicts(
 
 def _rows(pairs: pd.DataFrame, expected: pd.DataFrame) -> pd.DataFrame:
     """A row of numbers for each comparison."""
-    pairs = pairs.drop_duplicates([*KEYS, "seed", "model"])  # one artifact under two names
-    groups = pairs.groupby(KEYS, sort=True)
-    rows = [dict(zip(KEYS, key, strict=True)) | _row(group) for key, group in groups]
-    table = pd.DataFrame(rows, columns=[*KEYS, *NUMBERS])
+    pairs = pairs.drop_duplicates([*COMPARISON, "seed", "model"])  # one artifact under two names
+    groups = pairs.groupby(COMPARISON, sort=True)
+    rows = [dict(zip(COMPARISON, key, strict=True)) | _row(group) for key, group in groups]
+    table = pd.DataFrame(rows, columns=[*COMPARISON, *NUMBERS])
     table["base"] = base_of(table["learner"].astype(str))
     table = _without_accidents(table).merge(expected, on=["data", "base", "arm"], how="left")
     return table.assign(missing=table["expected"] - table["pairs"], controlled=True)
@@ -148,16 +147,16 @@ def _row(pairs: pd.DataFrame) -> dict[str, Any]:
         "boot_low": np.nan, "boot_high": np.nan, "variance_pretext": np.nan,
     }  # fmt: skip
     if values.ndim == 2:
-        made, numbers["variance_pretext"], numbers["variance_run"] = two_way(values)
+        estimate, numbers["variance_pretext"], numbers["variance_run"] = two_way(values)
     else:
-        made = one_way(values)
+        estimate = one_way(values)
         numbers["variance_run"] = values.var(ddof=1) if len(values) == len(pairs) > 1 else np.nan
-        if len(values) >= BOOTSTRAP_FROM and made.se > 0:
+        if len(values) >= BOOTSTRAP_FROM and estimate.se > 0:
             numbers["boot_low"], numbers["boot_high"] = bootstrap(values)
     sd = pairs["difference"].std(ddof=1) if len(pairs) > 1 else np.nan
-    standardized = made.mean / sd if made.se > 0 else np.nan
+    standardized = estimate.mean / sd if estimate.se > 0 else np.nan
     spread = {"sd": sd, "standardized": standardized}
-    return numbers | spread | {c: float(getattr(made, c)) for c in ("mean", "se", "df")}
+    return numbers | spread | {c: float(getattr(estimate, c)) for c in ("mean", "se", "df")}
 
 
 def independent(pairs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
@@ -204,7 +203,7 @@ def _with_uncontrolled(table: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     passive = is_passive(ends["query"])
     controls = pd.MultiIndex.from_frame(ends.loc[passive, kind])
     alone = ends[~passive & ~pd.MultiIndex.from_frame(ends[kind]).isin(controls)]
-    alone = alone.groupby(KEYS[:-1], as_index=False)["seed"].nunique()
+    alone = alone.groupby(COMPARISON[:-1], as_index=False)["seed"].nunique()
     rows = alone.rename(columns={"seed": "missing"}).merge(
         pd.DataFrame({"endpoint": ["aubc", "final"]}), how="cross"
     )

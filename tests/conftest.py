@@ -51,7 +51,7 @@ def run_cli(program: str, *arguments: str) -> Finished:
     setup._images.cache_clear()
     programs = {
         "active": Program(
-            "active", "active.job:run", check="active.job:check", study="active.study"
+            "active", "active.job:run", check="active.job:check", study="active.grid"
         ),
         "pretext": Program("pretext", "pretext.job:run", check="pretext.job:check"),
         "report": Program("report", "active.reporting.job:run"),

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from active.averages import curve_table, difference_table, ordered
+from active.averages import curve_table, difference_table
+from active.columns import ordered
 from tests.study_rows import noisy, rows_of, study_of
 
 RUNS = study_of(noisy({"vae": -0.1}, sd=0.02), ["random", "vae"], ["random", "entropy"], 4)

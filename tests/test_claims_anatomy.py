@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from active.claims import Study, anatomy, cost
-from active.claims.anatomy import overlap_p
+from active.claims.anatomy import fewer_p
+from active.classes import common_p
 from tests.claim_tables import ALL, QUERIES, answer, study
 
 
@@ -73,17 +74,16 @@ def test_r8_not_run() -> None:
 
 
 def test_chance_of_classes_in_common_is_what_draws_give() -> None:
-    chance, fewer = overlap_p(4, 100)
-    assert chance == pytest.approx(0.008, abs=5e-4)
+    assert common_p(4, 100, 10) == pytest.approx(0.008, abs=5e-4)
     rng = np.random.default_rng(0)
     draws = np.array([(rng.permutation(100)[:10] < 10).sum() for _ in range(20_000)])
-    assert overlap_p(2, 100)[0] == pytest.approx((draws >= 2).mean(), abs=0.01)
+    assert common_p(2, 100, 10) == pytest.approx((draws >= 2).mean(), abs=0.01)
     weights = stats.hypergeom.pmf(np.arange(11), 100, 10, 10)
     odds = np.geomspace(1, 100, 20_001)[:, None]
     tilted = weights * odds ** np.arange(11)
     tilted /= tilted.sum(axis=1, keepdims=True)
     nearest = np.abs((tilted * np.arange(11)).sum(axis=1) - 4).argmin()
-    assert fewer == pytest.approx(tilted[nearest, :5].sum(), abs=1e-3)
+    assert fewer_p(4, 100) == pytest.approx(tilted[nearest, :5].sum(), abs=1e-3)
 
 
 def drawn_pools(near: float = 0, size: int = 5000, total: int = 45_000) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from active.efficiency import _interval, break_even, first_reached, label_efficiency
+from active.efficiency import break_even, first_reached, label_efficiency, reached_interval
 from tests.study_rows import noisy, rows_of, study_of
 
 BUDGETS = np.array([10.0, 20.0, 40.0, 80.0])
@@ -116,7 +116,7 @@ def test_the_interval_covers_the_truth_with_few_seeds() -> None:
     truth = 20 + 20 * (0.4 - 0.3) / 0.15
     for _ in range(400):
         ours, theirs = (rng.normal(means[arm], 0.01, (4, 3)) for arm in ("vae", "random"))
-        low, high = _interval(budgets, ours, theirs, 0.95)
+        low, high = reached_interval(budgets, ours, theirs)
         covered += low <= truth <= high
     assert covered / 400 > 0.93
 

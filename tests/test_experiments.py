@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from active import prepare as preparing
+from active.grid import outline
 from active.job import run
+from active.plan import Passes, Speed, total
 from active.prepare import prepare
-from active.study import Passes, outline
 from conf.cli import expand, parse
 from conf.compose import ROOT, groups
 from conf.grid import read_experiment, split
@@ -76,14 +77,15 @@ def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def passes_of(jobs: list[Job]) -> Passes:
     """Those of all runs; runs that differ in seed or in a pool need as many, so one is asked."""
-    total, known = Passes(0, 0, 0), {}
+    known: dict[tuple[Any, ...], Passes] = {}
+    parts = []
     for job in jobs:
         name = job.name
         key = (name.data, name.query, name.learner, job.config.cycles)
         if key not in known:
-            known[key] = Passes.of(prepare(job).plans)
-        total += known[key]
-    return total
+            known[key] = total(prepare(job).plans)
+        parts.append(known[key])
+    return total(parts)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -129,14 +131,14 @@ def test_a_run_of_each_goes_through_a_dry_run(
 ) -> None:
     """The last of all: not the plain arm that nearly all experiments begin with."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("active.dry_run.measure", lambda *_: (1e-3, 1e-4))
+    monkeypatch.setattr("active.dry_run.measure", lambda *_: Speed(1e-3, 1e-4))
     monkeypatch.setattr("pretext.announce.expected_seconds", lambda stage: 60.0)
     last = jobs_of(name)[-1]
     job = replace(last, config=replace(last.config, dry_run=True))
     run(job)
     out = capsys.readouterr().out + caplog.text
     assert f"runs/{job.name.path}" in out
-    assert f"image passes: {Passes.of(prepare(job).plans)}" in out
+    assert f"image passes: {total(prepare(job).plans)}" in out
     assert ("to be trained: artifacts/" in out) == ("model" in job.resolved["init"])
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +152,7 @@ def test_the_whole_of_an_experiment_is_outlined(
 ) -> None:
     """Runs, artifacts and passes that are left, for some of them finished."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("active.study.measure", lambda *_: (1e-3, 1e-4))
+    monkeypatch.setattr("active.dry_run.measure", lambda *_: Speed(1e-3, 1e-4))
     monkeypatch.setattr("pretext.announce.expected_seconds", lambda stage: 60.0)
     jobs = jobs_of("quick")
     plans = prepare(jobs[0]).plans
@@ -169,7 +171,7 @@ def test_the_whole_of_an_experiment_is_outlined(
 
 def test_solved_learners_are_not_estimated(cli: Callable[..., Finished], tmp_path: Path) -> None:
     asked = cli("--learner", "linear", "--seed", "0,1", "-m", "--dry-run")
-    assert "solved on features are not estimated" in asked.out
+    assert "solved directly are not estimated" in asked.out
     assert "one after another" not in asked.out
     assert list(tmp_path.iterdir()) == []
 
@@ -178,7 +180,7 @@ def test_solved_learners_are_not_estimated(cli: Callable[..., Finished], tmp_pat
 def test_models_that_queries_train_are_said_to_be_left_out(
     query: str, said: bool, cli: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("active.study.measure", lambda *_: (1e-3, 1e-4))
+    monkeypatch.setattr("active.dry_run.measure", lambda *_: Speed(1e-3, 1e-4))
     asked = cli("--query", query, "--seed", "0,1", "-m", "--dry-run")
     assert ("without pretext models and those that queries train" in asked.out) == said
 

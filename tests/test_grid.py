@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from active.study import missing
+from active.grid import missing
 from conf import engine
 from conf.cli import expand, parse
 from conf.compose import compose_config, composer, plain

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from active.classes import hard_classes, mean_class_counts
 from active.embedding import embed_pools
-from active.overlap import choices, hard_classes, initial_pools, pair_shares, shares_by_cycle
+from active.overlap import choices, initial_pools, pair_shares, shares_by_cycle
 from tests.study_rows import rows_of
 
 N, SIZE, CYCLES = 60, 12, 3
@@ -107,6 +108,13 @@ def test_hard_classes_equal_a_count_of_all_draws() -> None:
     assert row.p == pytest.approx(np.mean([n >= 1 for n in draws]))
 
 
+def test_class_counts_are_means_of_the_pools_that_know_them() -> None:
+    pools = pd.DataFrame({"class_counts": [[4, 0, 2], None, [1, 2, 3], float("nan")]})
+    assert mean_class_counts(pools).tolist() == [2.5, 1, 2.5]
+    assert mean_class_counts(pools[1::2]) is None
+    assert mean_class_counts(pd.DataFrame({"arm": ["vae"]})) is None
+
+
 def test_even_pools_over_sample_nothing() -> None:
     rows = rows_of([0.5], "vae", data="digits", **{"test/acc_per_class": [0.5, 0.6, 0.7]})
     pools = POOLS[POOLS["arm"] == "vae"].assign(class_counts=[[4, 4, 4]] * 6)
@@ -114,13 +122,12 @@ def test_even_pools_over_sample_nothing() -> None:
     assert hard_classes(pd.DataFrame(rows), POOLS).empty
 
 
-def test_embedding_keeps_neighbors_and_members(tmp_path) -> None:
+def test_embedding_keeps_neighbors_and_members() -> None:
     """Two far groups of features stay apart, and members are the rows that were asked for."""
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(0, 0.1, (40, 8)), rng.normal(5, 0.1, (40, 8))])
-    np.save(tmp_path / "features.npy", features.astype(np.float32))
     pools = {"a": np.array([3, 70, 5]), "b": np.array([79])}
-    points, members = embed_pools(tmp_path / "features.npy", pools)
+    points, members = embed_pools(features, pools)
     assert points.shape == (80, 2)  # fewer images than the sample takes: all of them
     assert members["a"].tolist() == [3, 70, 5]
     near = np.linalg.norm(points[:40] - points[:40].mean(0), axis=1).max()

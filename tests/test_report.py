@@ -273,8 +273,8 @@ def test_toy_illustration(tmp_path: Path) -> None:
     finished = run_cli("report", "--toy", "--out", str(tmp_path / "toy"))
     assert finished.status == 0, finished.err
     assert {f.name for f in (tmp_path / "toy").iterdir()} == {"toy.png", "toy.svg"}
-    points, labels = toy_classes(4)
-    pools = toy_pools(points, labels, 4)
+    points, labels = toy_classes()
+    pools = toy_pools(points)
     assert {len(set(pool.tolist())) for pool in pools.values()} == {12}
     _, hardest, shares = (learn(points, labels, pool, points[:1])[1] for pool in pools.values())
     assert hardest < shares - 0.1

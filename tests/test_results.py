@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from active.provenance import find_artifacts, lineage, read_made, read_recipes
+from active.provenance import class_names, find_artifacts, lineage, read_environments, read_recipes
 from active.reporting.material import read_material
 from active.results import failed_runs, read_pools, read_runs, started_runs, unfinished_runs
 from datamodules.errors import UserError
@@ -57,10 +57,10 @@ def test_pools_hold_what_was_added(tmp_path: Path) -> None:
     assert pools.loc[1:, "class_counts"].isna().all()
 
 
-def test_pools_of_few_cycles_and_seeds(tmp_path: Path) -> None:
+def test_pools_of_few_seeds(tmp_path: Path) -> None:
     write_study(tmp_path, {"random": 0.5, "vae": 0.4}, ["random"], seeds=11)
-    pools = read_pools(tmp_path / "runs", "made", cycles=2, seeds=10)
-    assert len(pools) == 2 * 10 * 2
+    pools = read_pools(tmp_path / "runs", "made", seeds=10)
+    assert len(pools) == 2 * 10 * 3
     assert "seed10" not in set(pools["seed"])  # not seed9: numbers, not letters, are in order
     with pytest.raises(UserError, match="unknown experiment 'mad'"):
         read_pools(tmp_path / "runs", "mad")
@@ -114,7 +114,7 @@ def test_recipes_and_what_runs_were_made_with(tmp_path: Path) -> None:
     assert recipe == CONFIG
     file = runs_dir / "made/digits/random/random/resnet18/seed1/config.yaml"
     file.write_text(file.read_text() + "made:\n  commit: abc123\n  hardware: a CPU\n")
-    made = read_made(runs_dir, "made")
+    made = read_environments(runs_dir, "made")
     assert made["torch"].tolist() == ["2.14.1"] * 2
     assert made["commit"].tolist()[1] == "abc123"
     assert made["commit"].isna().tolist() == [True, False]
@@ -124,13 +124,31 @@ def test_artifacts_and_what_they_stand_on(tmp_path: Path) -> None:
     for name, parents in (("scan-c", ["step-b"]), ("step-b", ["simclr-a"]), ("simclr-a", [])):
         folder = tmp_path / "digits" / name
         folder.mkdir(parents=True)
-        record = {"model": name.split("-")[0], "parents": parents, "wall_seconds": 2}
+        files = dict.fromkeys(("model.ckpt", "samples.parquet", "features.npy"), "0")
+        record = {"model": name.split("-")[0], "parents": parents, "sha256": files}
         (folder / "record.json").write_text(json.dumps(record))
     images = tmp_path / "digits/images-1"  # decoded images are no pretext artifact
     images.mkdir()
     (images / "record.json").write_text("{}")
+    torn = tmp_path / "digits/vae-d"
+    torn.mkdir()
+    (torn / "record.json").write_text('{"model": "va')
     known = find_artifacts([tmp_path])
     assert set(known) == {"scan-c", "step-b", "simclr-a"}
     assert {a.name for a in lineage("scan-c", known)} == set(known)
     assert [a.name for a in lineage("simclr-a", known)] == ["simclr-a"]
     assert lineage("gone", known) == []
+
+
+def test_names_of_classes_are_those_of_the_same_images(tmp_path: Path) -> None:
+    """A damaged record is passed over."""
+    for name, text in (
+        ("images-0", '{"finger'),
+        ("images-1", json.dumps({"fingerprint": "other", "classes": ["no"]})),
+        ("images-2", json.dumps({"fingerprint": "own", "classes": ["cat", "dog"]})),
+    ):
+        folder = tmp_path / "pets" / name
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(text)
+    assert class_names([tmp_path], "own") == ["cat", "dog"]
+    assert class_names([tmp_path], "none") is None

@@ -243,4 +243,4 @@ def test_queries_have_a_control_of_their_kind_or_none() -> None:
 def test_verdict_of_arrays() -> None:
     rng = np.random.default_rng(0)
     made = one_way(rng.normal([[0.0], [0.05], [-0.05], [0.0]], [[0.001]] * 3 + [[0.1]], (4, 6)))
-    assert verdicts(made, made.p).tolist() == ["equivalent", "better", "worse", "undecided"]
+    assert verdicts(made, made.p, 0.01).tolist() == ["equivalent", "better", "worse", "undecided"]

@@ -18,7 +18,10 @@ from active.claims.judge import (
     judged_by,
 )
 from active.claims.study import POOLS, Answer, Study
-from active.estimate import holm
+from active.classes import common_classes, common_p, mean_class_counts
+from active.columns import CONTROL
+from active.estimate import ALPHA, holm
+from active.overlap import initial_pools
 from active.verdict import compare_pools
 
 NATS = 0.05  # entropies of class histograms closer than this look alike
@@ -43,8 +46,8 @@ def r7(study: Study) -> Answer:
     rows = study.rows("cifar100", POOLS)
     if lacking or "pool/entropy" not in rows:
         return conclude(claim, [], lacking or ["classes of the pools"])
-    first = rows[(rows["cycle"] == 0) & (rows["arm"] != "random")]
-    table = compare_pools(first, NATS, study.alpha, metric="pool/entropy", control="vae")
+    first = rows[(rows["cycle"] == 0) & (rows["arm"] != CONTROL)]
+    table = compare_pools(first, NATS, metric="pool/entropy", control="vae")
     return conclude(claim, [judged_by(gains, table[table["endpoint"] == "start"])], [])
 
 
@@ -66,14 +69,12 @@ def r8(study: Study) -> Answer:
     counts, accuracies = _class_counts(study), _class_accuracies(study)
     if lacking or counts is None or accuracies is None:
         return conclude(claim, [], lacking or ["classes of the VAE pool and their accuracies"])
-    most = np.argsort(-counts, kind="stable")[:TOP]
-    hardest = np.argsort(accuracies, kind="stable")[:TOP]
-    common = len(np.intersect1d(most, hardest))
-    chance, fewer = overlap_p(common, len(counts))
+    common = common_classes(counts, accuracies, TOP)
+    chance, fewer = common_p(common, len(counts), TOP), fewer_p(common, len(counts))
     answer = UNDECIDED
-    if chance < study.alpha:
+    if chance < ALPHA:
         answer = CONFIRMED
-    elif fewer < study.alpha:
+    elif fewer < ALPHA:
         answer = CONTRADICTED
     return claim.answer(
         answer,
@@ -82,25 +83,23 @@ def r8(study: Study) -> Answer:
     )
 
 
-def overlap_p(common: int, classes: int) -> tuple[float, float]:
-    """P of so many classes in common by chance, and of so few where the published are expected."""
-    chance = stats.hypergeom.sf(common - 1, classes, TOP, TOP)
+def fewer_p(common: int, classes: int) -> float:
+    """P(at most `common`) if the published number were true: Fisher's noncentral hypergeometric."""
 
     def expected(log_odds: float) -> float:
         mean = stats.nchypergeom_fisher.mean(classes, TOP, TOP, np.exp(log_odds))
         return float(mean) - PUBLISHED
 
     odds = np.exp(optimize.brentq(expected, -5, 10))
-    return float(chance), float(stats.nchypergeom_fisher.cdf(common, classes, TOP, TOP, odds))
+    return float(stats.nchypergeom_fisher.cdf(common, classes, TOP, TOP, odds))
 
 
 def _class_counts(study: Study) -> np.ndarray | None:
-    """(classes,) images of each class in the VAE pools of all seeds; None where unknown."""
-    if study.pools is None or "class_counts" not in study.pools:
+    """(classes,) images of each class in a VAE pool, mean over seeds; None where unknown."""
+    if study.pools is None:
         return None
-    first = _initial_pools(study, "cifar100")
-    known = first.loc[first["arm"] == "vae", "class_counts"].dropna()
-    return np.sum(known.tolist(), axis=0) if len(known) else None
+    first = _pools_of(study, "cifar100")
+    return mean_class_counts(first[first["arm"] == "vae"])
 
 
 def _class_accuracies(study: Study) -> np.ndarray | None:
@@ -113,10 +112,10 @@ def _class_accuracies(study: Study) -> np.ndarray | None:
     return np.mean(known.tolist(), axis=0) if len(known) else None
 
 
-def _initial_pools(study: Study, data: str) -> pd.DataFrame:
-    """One row for each (arm, seed): its initial pool, the same under every query."""
+def _pools_of(study: Study, data: str) -> pd.DataFrame:
+    """One initial pool of each (arm, seed), of the first pretext model."""
     assert study.pools is not None
-    pools = study.pools[(study.pools["cycle"] == 0) & study.pools["data"].isin(study.names(data))]
+    pools = initial_pools(study.pools[study.pools["data"].isin(study.names(data))])
     keys = ["data", "arm", "seed"]
     return pools.sort_values([*keys, "pretext"]).drop_duplicates(keys)
 
@@ -141,9 +140,9 @@ def r9(study: Study) -> Answer:
     table = overlaps(study)
     if len(table) < len(list(combinations(range(len(POOLS) + 1), 2))):
         return conclude(claim, [], ["the indices of some pools on CIFAR-10, with two seeds"])
-    half = stats.norm.ppf(1 - study.alpha) * table["sd"]
+    half = stats.norm.ppf(1 - ALPHA) * table["sd"]
     alike = (table["excess"].abs() + half) < SHARE
-    apart = (holm(table["p"].to_numpy()) < study.alpha) & ~alike
+    apart = (holm(table["p"].to_numpy()) < ALPHA) & ~alike
     answer = CONTRADICTED if apart.any() else CONFIRMED if alike.all() else UNDECIDED
     far = table.loc[table["excess"].abs().idxmax()]
     return claim.answer(
@@ -156,10 +155,10 @@ def r9(study: Study) -> Answer:
 
 def overlaps(study: Study) -> pd.DataFrame:
     """A row for each two pools: share in common, its chance level, sd and p (two-sided)."""
-    first = _initial_pools(study, "cifar10").set_index(["arm", "seed"])["indices"]
+    first = _pools_of(study, "cifar10").set_index(["arm", "seed"])["indices"]
     candidates = _candidates(study)
     rows = []
-    for one, other in combinations(("random", *POOLS), 2):
+    for one, other in combinations((CONTROL, *POOLS), 2):
         if one not in first or other not in first:
             continue
         seeds = first[one].index.intersection(first[other].index)

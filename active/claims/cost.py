@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from active.claims.judge import NOT_RUN, Claim
 from active.claims.study import Answer, Study
+from active.columns import PARTS, options_of
 
 HOUR = 3600
 
@@ -15,12 +16,12 @@ def r12(study: Study) -> Answer:
         "VAAL on Tiny ImageNet takes more than 100 hours",
         "One run with VAAL on Tiny ImageNet takes more than 100 hours on a GTX 1080 Ti.",
     )
-    rows = study.runs[study.runs["data"].str.split("-").str[0] == "tiny_imagenet"]
-    rows = rows[rows["query"].str.split("-").str[0] == "vaal"]
+    rows = study.runs[options_of(study.runs["data"]) == "tiny_imagenet"]
+    rows = rows[options_of(rows["query"]) == "vaal"]
     if rows.empty:
         return claim.answer(NOT_RUN, "Missing: vaal on Tiny ImageNet.")
     seconds = rows["time/train_s"].fillna(0) + rows["time/query_s"].fillna(0)
-    runs = seconds.groupby([rows[c] for c in ("data", "init", "query", "learner", "seed")]).sum()
+    runs = seconds.groupby([rows[c] for c in PARTS]).sum()
     return claim.answer(
         NOT_RUN,
         f"Hours on that GPU cannot be judged on another device; here a run took "

@@ -24,6 +24,7 @@ from active.claims.judge import (
     summary,
 )
 from active.claims.study import ACTIVE, FEW, POOLS, QUERIES, TITLES, Answer, Budgets, Study
+from active.columns import ANY, LABELED, METRIC, SETTING, options_of
 from active.efficiency import label_efficiency
 from active.verdict import compare_pools
 
@@ -50,7 +51,7 @@ def r1(study: Study) -> Answer:
             tables.append(_beside_the_mean(study.rows(data, POOLS)))
     if not tables:
         return conclude(claim, [], lacking)
-    table = compare_pools(pd.concat(tables), study.margin, study.alpha, control="others")
+    table = compare_pools(pd.concat(tables), study.margin, control="others")
     starts = table[table["endpoint"] == "start"]
     return conclude(claim, [judged_by(loses, starts)], lacking)
 
@@ -59,9 +60,9 @@ def _beside_the_mean(rows: pd.DataFrame) -> pd.DataFrame:
     """The VAE's rows of cycle 0, and those of an arm `others`: the mean of the four others."""
     first = rows[rows["cycle"] == 0]
     ours, theirs = first[first["arm"] == "vae"], first[first["arm"] != "vae"]
-    keys = ["data", "learner", "query", "seed", "classifier", "pool/labeled"]
-    table = theirs.pivot_table(index=keys, columns="arm", values="test/acc").dropna()
-    mean = table.mean(axis=1).rename("test/acc").reset_index()
+    keys = ["data", "learner", "query", "seed", "classifier", LABELED]
+    table = theirs.pivot_table(index=keys, columns="arm", values=METRIC).dropna()
+    mean = table.mean(axis=1).rename(METRIC).reset_index()
     return pd.concat([ours, mean.assign(arm="others", pretext="", cycle=0)])
 
 
@@ -121,29 +122,33 @@ def r5(study: Study) -> Answer:
     if lacking:
         return conclude(claim, [], lacking)
     lacking, rows = study.departs("cifar100", ACTIVE), study.rows("cifar100", POOLS)
-    asked = rows["query"].str.split("-").str[0].isin(ACTIVE)
+    asked = options_of(rows["query"]).isin(ACTIVE)
     active = rows[asked & rows["data"].isin(study.whole("cifar100"))]
     if active.empty:
         return conclude(claim, [], lacking)
-    table = compare_pools(active, study.margin, study.alpha, control="vae")
+    table = compare_pools(active, study.margin, control="vae")
     finals = judged_by(loses, table[table["endpoint"] == "final"])  # the others, beside the VAE
     if finals.empty:
         return conclude(claim, [], ["a finished run on CIFAR-100"])
     answer, won, queries = _six_of_seven(finals)
-    crossed = label_efficiency(active)
-    cycles = crossed.loc[crossed["arm"] == "vae", "break_even_cycle"]
     why = (
         f"It ends above every other pool under {won} of {queries} active queries and passes the "
-        f"random one for good under {cycles.notna().sum()}"
-        + (f" (first at cycle {cycles.min():.0f})" if cycles.notna().any() else "")
-        + f"; {_lower_first(summary(claim, finals, _shown(finals, answer)))}{missing(lacking)}."
+        f"random one for good under {_passed(active)}; "
+        f"{_lower_first(summary(claim, finals, _shown(finals, answer)))}{missing(lacking)}."
     )
     return claim.answer(answer, why)
 
 
+def _passed(runs: pd.DataFrame) -> str:
+    """Under how many queries the VAE pool breaks even: `5 (first at cycle 2)`."""
+    pools = label_efficiency(runs)
+    cycles = pools.loc[pools["arm"] == "vae", "break_even_cycle"].dropna()
+    return f"{len(cycles)} (first at cycle {cycles.min():.0f})" if len(cycles) else "0"
+
+
 def _six_of_seven(finals: pd.DataFrame) -> tuple[str, int, int]:
     """The answer if one query of seven may differ; queries won, and queries."""
-    by_query = finals.groupby(["data", "learner", "query"])["answer"]
+    by_query = finals.groupby(SETTING)["answer"]
     won = int(by_query.apply(lambda given: (given == CONFIRMED).all()).sum())
     lost = int(by_query.apply(lambda given: (given == CONTRADICTED).any()).sum())
     needed = ceil(OF_SEVEN * by_query.ngroups)
@@ -185,7 +190,7 @@ def r10(study: Study) -> Answer:
     )
     none = no_gain(study.margin)
     parts = [(arm, "aubc", none) for arm in POOLS if arm != "vae"]
-    parts.append(("vae", "aubc", marginal_gain(study.alpha)))
+    parts.append(("vae", "aubc", marginal_gain))
     return _claim(study, claim, ["cifar10"], POOLS, parts, FEW, LOW_BUDGET)
 
 
@@ -200,7 +205,7 @@ def r11(study: Study) -> Answer:
     )
     parts = [
         ("scan", "aubc", loses),
-        ("vae", "final", marginal_gain(study.alpha)),
+        ("vae", "final", marginal_gain),
         ("kmeans", "aubc", no_gain(study.margin)),
     ]
     return _claim(study, claim, ["cifar10_lt"], ["scan", "vae", "kmeans"], parts, FEW)
@@ -226,7 +231,7 @@ def _claim(
         lacking += study.departs(name, asked, budgets)
         for arm, end, judge in parts:
             rows = study.judged(name, [arm], end, budgets)
-            rows = rows[rows["query"].str.split("-").str[0].isin([*asked, "any"])]
+            rows = rows[options_of(rows["query"]).isin([*asked, ANY])]
             if rows.empty and study.whole(name, budgets):
                 lacking.append(f"finished runs of {arm} on {TITLES[name]}")
             tables.append(judged_by(judge, rows))

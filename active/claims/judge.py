@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from active.claims.study import TITLES, Answer
+from active.columns import ANY, options_of
+from active.estimate import ALPHA
+from active.formats import listing
 
 Judge = Callable[[pd.Series], str]
 CONFIRMED, CONTRADICTED, UNDECIDED, NOT_RUN = "confirmed", "contradicted", "undecided", "not run"
@@ -61,15 +64,11 @@ def no_gain(margin: float) -> Judge:
     return judge
 
 
-def marginal_gain(alpha: float) -> Judge:
+def marginal_gain(row: pd.Series) -> str:
     """Claimed: better, be it by less than the margin; needs Holm's p alone."""
-
-    def judge(row: pd.Series) -> str:
-        if not row["p_holm"] < alpha:
-            return UNDECIDED
-        return CONFIRMED if row["mean"] > 0 else CONTRADICTED
-
-    return judge
+    if not row["p_holm"] < ALPHA:
+        return UNDECIDED
+    return CONFIRMED if row["mean"] > 0 else CONTRADICTED
 
 
 def judged_by(judge: Judge, rows: pd.DataFrame) -> pd.DataFrame:
@@ -100,11 +99,11 @@ def summary(claim: Claim, rows: pd.DataFrame, answer: str) -> str:
     counts = rows["answer"].value_counts()
     said = [f"{counts[a]} {word}" for a, word in SIDES.items() if a in counts]
     said[0] = said[0].replace(" ", " is " if said[0].startswith("1 ") else " are ", 1)
-    data = _list([TITLES[base] for base in rows["data"].str.split("-").str[0].unique()])
+    data = listing([TITLES[base] for base in options_of(rows["data"]).unique()])
     deciding = rows[rows["answer"] == answer]
     largest = in_words(claim, deciding.loc[deciding["mean"].abs().idxmax()])
     many = f"{len(rows)} comparison" + ("s" if len(rows) > 1 else "")
-    compared = f"Of {many} with {claim.control} on {data}, {_list(said)}"
+    compared = f"Of {many} with {claim.control} on {data}, {listing(said)}"
     return f"{compared}; the largest {SIDES[answer]}: {largest}"
 
 
@@ -114,7 +113,7 @@ SIDES = {CONFIRMED: "for it", CONTRADICTED: "against it", UNDECIDED: "undecided"
 def in_words(claim: Claim, row: pd.Series) -> str:
     """`vae at the start on mnist, -3.1 points (95 % interval -4.0 to -2.2, n = 5, worse)`."""
     where = {"start": "at the start", "final": "at the end", "aubc": "over the curve"}
-    query = "" if row["query"] == "any" else f" under {row['query']}"
+    query = "" if row["query"] == ANY else f" under {row['query']}"
     mean, low, high = (f"{claim.scale * row[c]:+.1f}" for c in ("mean", "low", "high"))
     interval = f"95 % interval {low} to {high}, " if pd.notna(row["low"]) else ""
     numbers = f"{mean} {claim.unit} ({interval}n = {row['seeds']}, {row['verdict']})"
@@ -123,8 +122,3 @@ def in_words(claim: Claim, row: pd.Series) -> str:
 
 def missing(lacking: Sequence[str]) -> str:
     return f"; not run: {'; '.join(lacking)}" if lacking else ""
-
-
-def _list(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

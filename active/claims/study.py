@@ -8,11 +8,12 @@ from functools import cached_property
 
 import pandas as pd
 
-from active.verdict import compare_pools
+from active.columns import ANY, CONTROL, options_of
+from active.verdict import MARGIN, compare_pools
 
 POOLS = ("simclr", "vae", "scan", "kmeans")  # the paper's, beside the random one
 ACTIVE = ("least_confidence", "entropy", "margin", "dbal", "coreset", "vaal", "ens_varr")
-QUERIES = ("random", *ACTIVE)
+QUERIES = (CONTROL, *ACTIVE)
 FEW = ("entropy", "least_confidence", "dbal")  # its queries at low budgets and with a long tail
 TITLES = {
     "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny_imagenet": "Tiny ImageNet",
@@ -46,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Study:
-    """All rows of an experiment, its pools (None where they were not read), and the levels.
+    """All rows of an experiment, its pools (None where they were not read), and the margin.
 
     The paper trains ResNet-18 from scratch; runs of other learners, of a learner or data that were
     set otherwise and of other initial budgets do not speak of its claims. What they end with does
@@ -56,8 +57,7 @@ class Study:
 
     runs: pd.DataFrame
     pools: pd.DataFrame | None = None
-    margin: float = 0.01
-    alpha: float = 0.05
+    margin: float = MARGIN
 
     @cached_property
     def own(self) -> pd.DataFrame:
@@ -67,7 +67,7 @@ class Study:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        return compare_pools(self.own, self.margin, self.alpha)
+        return compare_pools(self.own, self.margin)
 
     def names(self, data: str, budgets: Budgets | None = None) -> list[str]:
         """The run folders' names of this data set with the paper's initial budget."""
@@ -85,11 +85,11 @@ class Study:
         least = LAST * _paper(data, budgets)[1]
         return [name for name in self.names(data, budgets) if last[name] >= least]
 
-    def rows(self, data: str, arms: Iterable[str], budgets: Budgets | None = None) -> pd.DataFrame:
+    def rows(self, data: str, arms: Iterable[str]) -> pd.DataFrame:
         """Rows of these pools and the random one, under the paper's queries."""
         own = self.own
-        chosen = own["data"].isin(self.names(data, budgets)) & own["arm"].isin(["random", *arms])
-        return own[chosen & own["query"].str.split("-").str[0].isin(QUERIES)]
+        chosen = own["data"].isin(self.names(data)) & own["arm"].isin([CONTROL, *arms])
+        return own[chosen & options_of(own["query"]).isin(QUERIES)]
 
     def judged(
         self, data: str, arms: Iterable[str], end: str, budgets: Budgets | None = None
@@ -98,16 +98,16 @@ class Study:
         table = self.verdicts
         names = self.names(data, budgets) if end == "start" else self.whole(data, budgets)
         chosen = table["data"].isin(names) & table["arm"].isin(list(arms))
-        queries = table["query"].str.split("-").str[0].isin([*QUERIES, "any"])
+        queries = options_of(table["query"]).isin([*QUERIES, ANY])
         return table[chosen & queries & (table["endpoint"] == end)]
 
     def lacks(self, data: str, arms: Iterable[str], budgets: Budgets | None = None) -> list[str]:
         """What is missing to speak of a data set: the whole of it, or some pools."""
         there = set(self.own.loc[self.own["data"].isin(self.names(data, budgets)), "arm"])
         if not there:
-            other = (self.runs["data"].str.split("-").str[0] == data).any()
+            other = (options_of(self.runs["data"]) == data).any()
             return [TITLES[data] + (" with the paper's learner and budget" if other else "")]
-        return [f"{arm} on {TITLES[data]}" for arm in ("random", *arms) if arm not in there]
+        return [f"{arm} on {TITLES[data]}" for arm in (CONTROL, *arms) if arm not in there]
 
     def departs(
         self, data: str, queries: Iterable[str], budgets: Budgets | None = None, end: bool = True
@@ -115,7 +115,7 @@ class Study:
         """In what the runs of a data set fall short of the paper's; `end`: at the end as well."""
         names, found = self.names(data, budgets), []
         rows = self.own[self.own["data"].isin(names)]
-        there = set(rows["query"].str.split("-").str[0])
+        there = set(options_of(rows["query"]))
         unasked = [query for query in queries if query not in there]
         if unasked:
             found.append(f"{', '.join(unasked)} on {TITLES[data]}")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from active.averages import ordered
-from active.figures.style import TITLE, Style, legend, panels, quiet, shape, short, styles
+from active.columns import ordered
+from active.figures.style import Style, legend, quiet, styles, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,17 +29,13 @@ def learning_curves(
         panel, line: the columns that name panels and lines.
     """
     titles, names = ordered(table[panel]), ordered(table[line])
-    rows, columns = shape(len(titles), COLUMNS)
-    figure, axes = panels(rows, columns, (3.2, 2.7), sharex=True, sharey=True)
+    figure, axes = titled(titles, COLUMNS, (3.2, 2.7), sharex=True, sharey=True)
     looks = styles(names)
-    for axis, title in zip(axes.flat, titles, strict=False):
+    for axis, title in zip(axes, titles, strict=True):
         part = table[table[panel] == title]
         for name in names:
             _line(axis, part[part[line] == name].sort_values(x), x, looks[name])
-        axis.set_title(short(title, TITLE))
         quiet(axis)
-    for axis in axes.flat[len(titles) :]:
-        axis.set_visible(False)
     middle = legend(figure, {name: looks[name].line for name in names})
     figure.supxlabel(LABELS[x], fontsize=9)
     figure.supylabel(f"{metric}, %", y=middle, fontsize=9)

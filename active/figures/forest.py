@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from active.averages import ordered
+from active.columns import ordered
 from active.figures.curves import COLUMNS
-from active.figures.style import GRAY, INK, TITLE, panels, shape, short, styles
+from active.figures.style import GRAY, INK, shape, short, styles, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,13 +25,12 @@ def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
         label: of the x axis.
     """
     queries, arms = ordered(table["query"]), ordered(table["arm"])
-    rows, columns = shape(len(queries), COLUMNS)
     names = [short(arm) for arm in arms]
     room = LETTER * max(map(len, names))
-    size = (2.7 + room / columns, 0.8 + 0.24 * len(arms))
-    figure, axes = panels(rows, columns, size, sharex=True, sharey=True)
+    size = (2.7 + room / shape(len(queries), COLUMNS)[1], 0.8 + 0.24 * len(arms))
+    figure, axes = titled(queries, COLUMNS, size, sharex=True, sharey=True)
     looks = styles(arms)
-    for axis, query in zip(axes.flat, queries, strict=False):
+    for axis, query in zip(axes, queries, strict=True):
         axis.axvspan(-100 * margin, 100 * margin, color=GRAY, alpha=0.18, linewidth=0)
         axis.axvline(0, color=INK, linewidth=0.7)
         part = table[table["query"] == query].set_index("arm")
@@ -41,13 +40,10 @@ def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
                 axis.plot(100 * row["mean"], place, look.marker, color=look.color, markersize=4.5)
                 axis.plot([100 * row["low"], 100 * row["high"]], [place, place],
                           color=look.color, linewidth=1.4)  # fmt: skip
-        axis.set_title(short(query, TITLE))
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         axis.tick_params(axis="y", length=0)
-    axes[0, 0].set_yticks(range(len(arms)), names)
-    axes[0, 0].set_ylim(len(arms) - 0.4, -0.6)
-    for axis in axes.flat[len(queries) :]:
-        axis.set_visible(False)
+    axes[0].set_yticks(range(len(arms)), names)
+    axes[0].set_ylim(len(arms) - 0.4, -0.6)
     figure.supxlabel(label, fontsize=9)
     return figure

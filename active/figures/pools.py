@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from active.averages import CONTROL, ordered
+from active.columns import CONTROL, ordered
 from active.figures.curves import COLUMNS
 from active.figures.squares import squares
-from active.figures.style import GRAY, TITLE, legend, panels, quiet, shape, short, styles
+from active.figures.style import GRAY, legend, quiet, styles, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,21 +27,17 @@ def class_histograms(counts: dict[str, np.ndarray], names: list[str] | None) -> 
         names: of the classes, None where they are not known.
     """
     arms = ordered(list(counts))
-    rows, columns = shape(len(arms), 3)
-    figure, axes = panels(rows, columns, (3.4, 1.9), sharey=True)
+    figure, axes = titled(arms, 3, (3.4, 1.9), sharey=True)
     looks = styles(arms)
-    for axis, arm in zip(axes.flat, arms, strict=False):
+    for axis, arm in zip(axes, arms, strict=True):
         count = counts[arm]
         axis.bar(range(len(count)), count, width=0.8, color=looks[arm].color)
         axis.axhline(count.mean(), linewidth=0.8, **CHANCE)
-        axis.set_title(short(arm, TITLE))
         if len(count) <= NAMED:
             labels = [str(i) for i in range(len(count))] if names is None else names
             turn = 90 if max(map(len, labels)) > 2 else 0
             axis.set_xticks(range(len(count)), labels, rotation=turn, fontsize=7)
         quiet(axis, "y")
-    for axis in axes.flat[len(arms) :]:
-        axis.set_visible(False)
     figure.supylabel("images in the pool", fontsize=9)
     return figure
 
@@ -60,10 +56,9 @@ def shares_over_cycles(table: pd.DataFrame, candidates: float) -> Figure:
         candidates: images that pools are drawn from; gives the dashed line of chance.
     """
     queries, arms = ordered(table["query"]), ordered(table["arm"])
-    rows, columns = shape(len(queries), COLUMNS)
-    figure, axes = panels(rows, columns, (3.0, 2.3), sharex=True, sharey=True)
+    figure, axes = titled(queries, COLUMNS, (3.0, 2.3), sharex=True, sharey=True)
     looks = styles(arms)
-    for axis, query in zip(axes.flat, queries, strict=False):
+    for axis, query in zip(axes, queries, strict=True):
         part = table[table["query"] == query]
         for arm in arms:
             line = part[part["arm"] == arm].sort_values("size")
@@ -71,11 +66,8 @@ def shares_over_cycles(table: pd.DataFrame, candidates: float) -> Figure:
             axis.plot(where, share, markersize=3, linewidth=1.2, **looks[arm].line)
         sizes = np.sort(part["size"].unique())
         axis.plot(sizes, 100 * sizes / candidates, linewidth=0.9, **CHANCE)
-        axis.set_title(short(query, TITLE))
         quiet(axis)
-    axes[0, 0].set_ylim(bottom=0)  # shared, and the range is frozen by it
-    for axis in axes.flat[len(queries) :]:
-        axis.set_visible(False)
+    axes[0].set_ylim(bottom=0)  # shared, and the range is frozen by it
     middle = legend(figure, {**{arm: looks[arm].line for arm in arms}, "chance": CHANCE})
     figure.supxlabel("labeled images", fontsize=9)
     figure.supylabel(f"shared with {CONTROL}, %", y=middle, fontsize=9)
@@ -90,16 +82,13 @@ def embedded_pools(points: np.ndarray, members: dict[str, np.ndarray]) -> Figure
         members: for each arm the rows of `points` that are in its pool.
     """
     arms = ordered(list(members))
-    rows, columns = shape(len(arms), 3)
-    figure, axes = panels(rows, columns, (2.7, 2.7), sharex=True, sharey=True)
+    figure, axes = titled(arms, 3, (2.7, 2.7), sharex=True, sharey=True)
     looks = styles(arms)
-    for axis, arm in zip(axes.flat, arms, strict=False):
-        axis.scatter(*points.T, s=2.5, color=GRAY, alpha=0.28, linewidth=0, rasterized=True)
-        axis.scatter(*points[members[arm]].T, s=9, color=looks[arm].color, linewidth=0)
-        axis.set_title(short(arm, TITLE))
+    x, y = points.T
+    for axis, arm in zip(axes, arms, strict=True):
+        axis.scatter(x, y, s=2.5, color=GRAY, alpha=0.28, linewidth=0, rasterized=True)
+        axis.scatter(x[members[arm]], y[members[arm]], s=9, color=looks[arm].color, linewidth=0)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    for axis in axes.flat[len(arms) :]:
-        axis.set_visible(False)
     return figure

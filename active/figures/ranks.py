@@ -11,6 +11,7 @@ from active.figures.squares import squares
 from active.figures.style import INK, panels, short
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -41,6 +42,15 @@ def critical_difference(ranks: pd.Series, width: float, cliques: list[list[str]]
         axis.plot([low, low + width], [0.85, 0.85], color=INK, linewidth=1.6)
         axis.text(low + width + 0.06, 0.85, f"critical difference {width:.2f}", va="center",
                   fontsize=8)  # fmt: skip
+    _names(axis, ranks, bars)
+    _bars(axis, ranks, cliques)
+    return figure
+
+
+def _names(axis: Axes, ranks: pd.Series, bars: int) -> None:
+    """Names at both sides, below so many bars, each with a line to its rank."""
+    half = -(-len(ranks) // 2)
+    low, high = 1.0, float(len(ranks))
     for i, (name, rank) in enumerate(ranks.items()):
         left = i < half
         row = i if left else len(ranks) - 1 - i
@@ -50,12 +60,14 @@ def critical_difference(ranks: pd.Series, width: float, cliques: list[list[str]]
         named = f"{short(str(name))} ({rank:.2f})"
         axis.text(end + (-0.05 if left else 0.05), level, named, va="center",
                   ha="right" if left else "left", fontsize=8.5)  # fmt: skip
+
+
+def _bars(axis: Axes, ranks: pd.Series, cliques: list[list[str]]) -> None:
     for i, clique in enumerate(cliques):
         ends = ranks[clique]
         level = -0.25 - 0.3 * i
         axis.plot([ends.min() - 0.04, ends.max() + 0.04], [level, level], color="#0072B2",
                   linewidth=3.2, solid_capstyle="butt")  # fmt: skip
-    return figure
 
 
 def penalties(matrix: pd.DataFrame) -> Figure:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from active.averages import CONTROL, ordered
+from active.columns import CONTROL, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +66,19 @@ def panels(rows: int, columns: int, size: tuple[float, float], **shared: Any) ->
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
+def titled(
+    titles: Sequence[str], most: int, size: tuple[float, float], **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel of this size for each title, at most `most` beside each other."""
+    figure, axes = panels(*shape(len(titles), most), size, **shared)
+    used, unused = axes.flat[: len(titles)], axes.flat[len(titles) :]
+    for axis, title in zip(used, titles, strict=True):
+        axis.set_title(short(title, TITLE))
+    for axis in unused:
+        axis.set_visible(False)
+    return figure, list(used)
+
+
 def shape(number: int, most: int) -> tuple[int, int]:
     """Rows and columns for so many panels, at most so many beside each other, filled evenly.
 
@@ -104,12 +117,12 @@ def legend(figure: Figure, looks: dict[str, dict[str, Any]]) -> float:
     width, height = figure.get_size_inches()
     for rows in range(1, len(names) + 1):
         columns = -(-len(names) // rows)
-        made = figure.legend(handles, names, loc="outside upper left", ncols=columns)
+        drawn = figure.legend(handles, names, loc="outside upper left", ncols=columns)
         with unseen_letters():
-            box = made.get_window_extent()
+            box = drawn.get_window_extent()
         if box.width <= FILLED * width * figure.dpi or columns == 1:
             break
-        made.remove()
+        drawn.remove()
     grown = height + box.height / figure.dpi
     figure.set_size_inches(width, grown)
     return height / 2 / grown

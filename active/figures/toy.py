@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLASSES = ("#0072B2", "#D55E00", "#009E73")
+SEED = 4
 EACH, POOL = 240, 12  # images of a class, and labels in a pool
 
 
-def toy(seed: int = 4) -> Figure:
+def toy() -> Figure:
     """Three pools of 12 labels each, and the regions that a classifier learns from them."""
     from matplotlib.colors import ListedColormap
 
-    points, labels = toy_classes(seed)
-    pools = toy_pools(points, labels, seed)
+    points, labels = toy_classes()
+    pools = toy_pools(points)
     grid = _grid(points)
     figure, axes = panels(1, len(pools), (3.1, 3.2), sharex=True, sharey=True)
     for axis, (name, pool) in zip(axes.flat, pools.items(), strict=True):
@@ -42,25 +43,25 @@ def toy(seed: int = 4) -> Figure:
     return figure
 
 
-def toy_classes(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes of two dimensions that meet: (n, 2) points and their labels."""
-    rng = np.random.default_rng(seed)
+def toy_classes() -> tuple[np.ndarray, np.ndarray]:
+    """Three classes that meet in two dimensions: (n, 2) points and (n,) labels."""
+    rng = np.random.default_rng(SEED)
     angles = np.pi / 2 + 2 * np.pi * np.arange(3) / 3
     centers = 1.75 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     points = np.concatenate([c + rng.normal(scale=0.82, size=(EACH, 2)) for c in centers])
     return points, np.repeat(np.arange(3), EACH)
 
 
-def toy_pools(points: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """A random pool, the hardest points and an equal share of every cluster.
+def toy_pools(points: np.ndarray) -> dict[str, np.ndarray]:
+    """A random pool, the hardest points, an equal share of every cluster: 12 rows of each.
 
     The score is what a pretext model might leave: the distance to the second nearest cluster
     center beside that to the nearest, so that points between clusters are the hardest.
     """
     from sklearn.cluster import KMeans
 
-    rng = np.random.default_rng(seed)
-    clusters = KMeans(3, n_init=4, random_state=seed).fit(points)
+    rng = np.random.default_rng(SEED)
+    clusters = KMeans(3, n_init=4, random_state=SEED).fit(points)
     near, second = np.sort(clusters.transform(points), axis=1)[:, :2].T
     hardest = np.argsort(second - near)[:POOL]
     order = rng.permutation(len(points))

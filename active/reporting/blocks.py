@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from active import formats
+from active.claims.study import Answer
 from active.figures.style import render
-from active.reporting import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,12 +27,12 @@ class Column:
 
     key: str
     title: str
-    write: Callable[[Any], str] = words.text
+    write: Callable[[Any], str] = formats.text
     badge: bool = False  # shown as a colored word
 
     @property
     def is_number(self) -> bool:
-        return self.write is not words.text
+        return self.write is not formats.text
 
 
 @dataclass(frozen=True)
@@ -91,19 +92,10 @@ class Sheets:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A claim and what the runs say about it."""
-
-    claim: str
-    title: str
-    statement: str
-    answer: str
-    why: str
-
-
-@dataclass(frozen=True)
 class Answers:
-    items: list[Answered]
+    """Claims, each with what the runs say of it."""
+
+    items: list[Answer]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from functools import singledispatch
 from pathlib import Path
 
-from active.reporting import words
+from active import formats
 from active.reporting.blocks import Block, Chart, Picture, Section, Sheets, Table, file_name
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    words.MINUS: "$-$", "±": r"$\pm$", "∞": r"$\infty$", words.NONE: "--", "<": "$<$", ">": "$>$",
+    formats.MINUS: "$-$", "±": r"$\pm$", "∞": r"$\infty$", formats.NONE: "--",
+    "<": "$<$", ">": "$>$",
 }  # fmt: skip
 
 

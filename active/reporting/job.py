@@ -6,8 +6,9 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from active import formats
+from active.columns import PARTS
 from active.figures.toy import toy
-from active.reporting import words
 from active.reporting.blocks import Picture, Section
 from active.reporting.files import save, write_files
 from active.reporting.material import Material, read_material
@@ -16,18 +17,17 @@ from active.reporting.sections import (
     answer,
     costs,
     curves,
-    made,
     pools,
     queries,
     ranking,
     recipes,
+    runs,
     verdicts,
 )
-from active.results import PARTS
 from conf.cli import Job
 from conf.schema import ReportConfig
 
-SECTIONS = (answer, curves, verdicts, ranking, pools, queries, recipes, costs, made)
+SECTIONS = (answer, curves, verdicts, ranking, pools, queries, recipes, costs, runs)
 
 TOY = "Three initial pools in two dimensions, and what is learned from each"
 
@@ -73,11 +73,11 @@ def subtitle(material: Material) -> str:
     """What there is, in a line: data, pools, queries, seeds, runs."""
     runs = material.runs
     counts = [
-        words.listing(sorted(runs["data"].unique())),
-        words.plural(runs["arm"].nunique(), "initial pool"),
-        words.plural(runs["query"].nunique(), "query"),
-        words.plural(runs["seed"].nunique(), "seed"),
-        words.plural(len(runs.drop_duplicates(list(PARTS))), "run"),
+        formats.listing(sorted(runs["data"].unique())),
+        formats.plural(runs["arm"].nunique(), "initial pool"),
+        formats.plural(runs["query"].nunique(), "query"),
+        formats.plural(runs["seed"].nunique(), "seed"),
+        formats.plural(len(runs.drop_duplicates(list(PARTS))), "run"),
     ]
     return " · ".join(counts)
 

@@ -10,17 +10,18 @@ from typing import Any
 import pandas as pd
 
 from active.averages import curve_table, difference_table
-from active.provenance import Known, find_artifacts, read_made, read_recipes
+from active.columns import METRIC, PARTS
+from active.provenance import find_artifacts, read_environments, read_recipes
 from active.results import (
-    PARTS,
     failed_runs,
     read_pools,
     read_runs,
     started_runs,
     unfinished_runs,
 )
-from active.verdict import compare_pools, compare_queries
+from active.verdict import MARGIN, compare_pools, compare_queries
 from datamodules.errors import UserError, unknown
+from pretext.artifacts import Artifact
 
 METRICS = {
     "test/acc": "test accuracy",
@@ -41,12 +42,12 @@ class Material:
 
     runs_dir: Path
     experiment: str
-    artifacts: dict[str, Known]
+    artifacts: dict[str, Artifact]
     artifact_folders: list[Path]
     recipes: dict[tuple[str, str], dict[str, Any]]
     runs: pd.DataFrame
-    metric: str = "test/acc"
-    margin: float = 0.01
+    metric: str = METRIC
+    margin: float = MARGIN
     x: str = "labeled"
 
     @property
@@ -72,7 +73,7 @@ class Material:
     @cached_property
     def pool_seeds(self) -> int | None:
         """So many seeds of each arm have their selections read; None for all."""
-        each = self.runs.groupby(list(PARTS[:4])).size().sum() / self.runs["seed"].nunique()
+        each = self.runs.groupby(list(PARTS[:-1])).size().sum() / self.runs["seed"].nunique()
         allowed = max(1, int(POOL_FILES / each))
         return None if allowed >= self.runs["seed"].nunique() else allowed
 
@@ -81,8 +82,8 @@ class Material:
         return read_pools(self.runs_dir, self.experiment, seeds=self.pool_seeds)
 
     @cached_property
-    def made(self) -> pd.DataFrame:
-        return read_made(self.runs_dir, self.experiment)
+    def environments(self) -> pd.DataFrame:
+        return read_environments(self.runs_dir, self.experiment)
 
     @cached_property
     def unfinished(self) -> pd.DataFrame:

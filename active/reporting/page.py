@@ -9,9 +9,9 @@ from functools import singledispatch
 from html import escape as escape_html
 from pathlib import Path
 
+from active.claims.study import Answer
 from active.figures.style import inline_svg
 from active.reporting.blocks import (
-    Answered,
     Answers,
     Block,
     Chart,
@@ -105,7 +105,7 @@ def _(block: Answers) -> str:
     return html
 
 
-def _claim(answer: Answered) -> str:
+def _claim(answer: Answer) -> str:
     return (
         f'<li><p class="claim"><span class="number">{escape(answer.claim)}</span> '
         f"<strong>{escape(answer.title)}</strong> "
@@ -122,14 +122,7 @@ def _(block: Table) -> str:
         f"{escape(c.title)}</button></th>"
         for c, kind in zip(block.shown, kinds, strict=True)
     )
-    raw = [block.frame[c.key].tolist() for c in block.shown]
-    rows = []
-    for number, cells in enumerate(block.written()):
-        tds = [
-            _cell(shown, raw[i][number], kinds[i], "th" if i == 0 else "td")
-            for i, shown in enumerate(cells)
-        ]
-        rows.append(f"<tr>{''.join(tds)}</tr>")
+    rows = _rows(block, kinds)
     filtered = "data-filter" if len(rows) >= LONG else ""
     note = f'<p class="note">{escape(block.note)}</p>' if block.note else ""
     table = (
@@ -143,6 +136,19 @@ def _(block: Table) -> str:
             f'<span class="count">{len(rows):,} rows</span></summary>{table}</details>'
         )
     return f'<div class="table"><h3>{escape(block.title)}</h3>{table}</div>'
+
+
+def _rows(table: Table, kinds: list[str]) -> list[str]:
+    """Each row with its cells; `kinds` are those of the columns that are shown."""
+    raw = [table.frame[c.key].tolist() for c in table.shown]
+    rows = []
+    for number, cells in enumerate(table.written()):
+        tds = [
+            _cell(shown, raw[i][number], kinds[i], "th" if i == 0 else "td")
+            for i, shown in enumerate(cells)
+        ]
+        rows.append(f"<tr>{''.join(tds)}</tr>")
+    return rows
 
 
 def _cell(shown: str, raw: object, kind: str, tag: str) -> str:

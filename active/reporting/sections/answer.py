@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from active import formats
 from active.claims import Study, all_answers
-from active.reporting import words
-from active.reporting.blocks import Answered, Answers, Lead, Section
+from active.columns import ANY
+from active.reporting.blocks import Answers, Block, Lead, Section
 from active.reporting.material import Material
 from active.reporting.sections.verdicts import pictures
 
@@ -17,18 +18,15 @@ NAMED = 6  # so many pools are named in a sentence
 def section(material: Material) -> Section:
     """The summary, then each claim with what these runs say of it."""
     lead, *others = summary(material)
-    made = Section("Does the initial pool matter?", [Lead(lead), *others])
-    primary = material.pool_verdicts
-    made.blocks += pictures(primary[primary["endpoint"] == "aubc"], "aubc", material.margin)
-    made.blocks.append(
+    blocks: list[Block] = [Lead(lead), *others]
+    verdicts = material.pool_verdicts
+    blocks += pictures(verdicts[verdicts["endpoint"] == "aubc"], "aubc", material.margin)
+    blocks.append(
         "The claims below are the paper's, in our words. Confirmed and contradicted need "
         "statistical support in the one or the other direction; “no difference” needs equivalence."
     )
-    answers = all_answers(Study(material.runs, material.pools, material.margin))
-    made.blocks.append(
-        Answers([Answered(a.claim, a.title, a.statement, a.answer, a.why) for a in answers])
-    )
-    return made
+    blocks.append(Answers(all_answers(Study(material.runs, material.pools, material.margin))))
+    return Section("Does the initial pool matter?", blocks)
 
 
 def summary(material: Material) -> list[str]:
@@ -37,39 +35,37 @@ def summary(material: Material) -> list[str]:
     if table.empty:
         return ["These runs cannot tell: a random pool and another one are needed."]
     primary = table[table["endpoint"] == "aubc"]
-    sentences = [_answer(primary, table, material.margin)]
-    for endpoint, words_for in (
+    sentences = [_answer(primary, material.margin)]
+    for endpoint, where in (
         ("start", "At the first model"),
         ("aubc", "Over the whole budget"),
         ("final", "At the last budget"),
     ):
         part = table[table["endpoint"] == endpoint]
         if not part.empty:
-            sentences.append(f"{words_for}: {_counts(part)}.{_largest(part)}")
+            sentences.append(f"{where}: {_counts(part)}.{_largest(part)}")
     return [*sentences, *_caveats(material, table)]
 
 
-def _answer(primary: pd.DataFrame, table: pd.DataFrame, margin: float) -> str:
+def _answer(primary: pd.DataFrame, margin: float) -> str:
     """Yes, no or undecided, by the primary endpoint."""
     if primary.empty:
         return "Not decided: no pool has the whole range of budgets beside the random pool yet."
-    words_of = set(primary["verdict"])
+    compared = formats.plural(len(primary), "comparison")
     moved = primary[primary["verdict"].isin(("better", "worse"))]
     if len(moved):
         return (
-            f"Yes, for {len(moved)} of {words.plural(len(primary), 'comparison')} with the random "
-            f"pool: {_named(moved, primary)}."
+            f"Yes, for {len(moved)} of {compared} with the random pool: {_named(moved, primary)}."
         )
-    if words_of == {"equivalent"}:
+    if set(primary["verdict"]) == {"equivalent"}:
         return (
-            f"No: in each of {words.plural(len(primary), 'comparison')} the pool is worth the "
-            f"random one, to within {words.margin(margin)}."
+            f"No: in each of {compared} the pool is worth the "
+            f"random one, to within {formats.margin(margin)}."
         )
     some = int((primary["verdict"] == "equivalent").sum())
     known = f"; {some} are equivalent to the random pool" if some else ""
     return (
-        f"Not decided: none of {words.plural(len(primary), 'comparison')} with the random pool is "
-        f"clearly better or worse{known}."
+        f"Not decided: none of {compared} with the random pool is clearly better or worse{known}."
     )
 
 
@@ -79,31 +75,31 @@ def _named(rows: pd.DataFrame, all_rows: pd.DataFrame) -> str:
     found = []
     for (arm, verdict), part in rows.groupby(["arm", "verdict"]):
         mean = part["mean"].mean()
-        text = f"{arm} is {verdict} in {len(part)} of {whole[arm]} ({words.points(mean)} points"
+        text = f"{arm} is {verdict} in {len(part)} of {whole[arm]} ({formats.points(mean)} points"
         found.append((abs(mean), f"{text}{' on average' if len(part) > 1 else ''})"))
     told = [text for _, text in sorted(found, reverse=True)]
     more = [f"{len(told) - NAMED} more"] if len(told) > NAMED else []
-    return words.listing(told[:NAMED] + more)
+    return formats.listing(told[:NAMED] + more)
 
 
 def _counts(part: pd.DataFrame) -> str:
     counts = part["verdict"].value_counts()
     found = [f"{counts[word]} {word}" for word in ORDER if word in counts]
-    return f"{words.listing(found)} of {words.plural(len(part), 'comparison')}"
+    return f"{formats.listing(found)} of {formats.plural(len(part), 'comparison')}"
 
 
 def _largest(part: pd.DataFrame) -> str:
     """The largest difference with its interval."""
     row = part.loc[part["mean"].abs().idxmax()]
-    where = "" if row["query"] == "any" else f" under {row['query']}"
+    where = "" if row["query"] == ANY else f" under {row['query']}"
     spread = (
-        f", 95 % interval {words.interval(row['low'], row['high'])}"
-        if words.known(row["low"])
+        f", 95 % interval {formats.interval(row['low'], row['high'])}"
+        if formats.known(row["low"])
         else (", from a single seed" if row["seeds"] < 2 else ", the same in every seed")
     )
     return (
         f" The largest difference is that of {row['arm']}{where}, {row['data']}: "
-        f"{words.points(row['mean'])} points{spread}."
+        f"{formats.points(row['mean'])} points{spread}."
     )
 
 
@@ -115,10 +111,10 @@ def _caveats(material: Material, table: pd.DataFrame) -> list[str]:
     detectable = undecided["detectable"].median()
     if seeds < 2:
         found.append("With a single seed nothing can be decided.")
-    elif words.known(detectable):
+    elif formats.known(detectable):
         what = f"a difference of {100 * detectable:.1f} points (median)"
         found.append(
-            f"Undecided is not equal: with {words.plural(seeds, 'seed')} "
+            f"Undecided is not equal: with {formats.plural(seeds, 'seed')} "
             f"{what if detectable < 1 else 'no difference'} would have been found with 80 % power."
         )
     if (table["scope"] == "this artifact").any():
@@ -128,7 +124,7 @@ def _caveats(material: Material, table: pd.DataFrame) -> list[str]:
         )
     if len(material.unfinished):
         found.append(
-            f"{words.plural(len(material.unfinished), 'run')} of the grid failed, stopped or are "
+            f"{formats.plural(len(material.unfinished), 'run')} of the grid failed, stopped or are "
             "missing; they are listed at the end."
         )
     return found

@@ -2,58 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
+from active import formats
+from active.columns import CURVE, RUN
 from active.provenance import lineage
-from active.reporting import words
 from active.reporting.blocks import Column, Section, Table
 from active.reporting.material import Material
 
-BY = ["data", "learner", "query", "arm"]
 TRAIN, QUERY = "time/train_s", "time/query_s"
 COLUMNS = (
     Column("arm", "initial pool"), Column("query", "query"), Column("data", "data"),
-    Column("learner", "learner"), Column("runs", "runs", words.count),
-    Column("train", "training a run", words.seconds),
-    Column("ask", "querying a run", words.seconds),
-    Column("pretext", "pretext models", words.seconds),
-    Column("all", "all runs", words.seconds),
+    Column("learner", "learner"), Column("runs", "runs", formats.count),
+    Column("train", "training a run", formats.seconds),
+    Column("ask", "querying a run", formats.seconds),
+    Column("pretext", "pretext models", formats.seconds),
+    Column("all", "all runs", formats.seconds),
 )  # fmt: skip
 
 
 def section(material: Material) -> Section:
     """Wall time of each arm, and what its pretext models took once."""
-    made = Section("Costs")
     runs = material.runs
     if not {TRAIN, QUERY} <= set(runs.columns):
-        made.blocks.append("These rows hold no times.")
-        return made
+        return Section("Costs", ["These rows hold no times."])
     table = cost_table(runs)
     table["pretext"] = table.pop("artifacts").map(lambda names: pretext_seconds(names, material))
     total = table["all"].sum()
-    models = {name for names in runs["init_artifact"].dropna().unique() for name in [names]}
-    once = pretext_seconds(tuple(models), material)
-    made.blocks.append(
-        f"{words.plural(int(table['runs'].sum()), 'run')} took {words.seconds(total)} of training "
-        "and querying"
-        + (f", and the pretext models behind them {words.seconds(once)}, once." if once else ".")
+    once = pretext_seconds(set(runs["init_artifact"].dropna()), material)
+    told = (
+        f"{formats.plural(int(table['runs'].sum()), 'run')} took {formats.seconds(total)} "
+        "of training and querying"
+        + (f", and the pretext models behind them {formats.seconds(once)}, once." if once else ".")
     )
     note = (
         "Wall time on the hardware below, per run the sum over its cycles, mean over runs; a cycle "
         "0 that was shared counts in each. A pretext model counts with all it stands on, and is "
         "made once for all runs."
     )
-    made.blocks.append(Table("costs", "Seconds of each arm", table, COLUMNS, note))
-    return made
+    return Section("Costs", [told, Table("costs", "Seconds of each arm", table, COLUMNS, note)])
 
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
     """A row per (data, learner, query, arm): runs, mean seconds of a run, the sum of all."""
-    each = runs.groupby([*BY, "pretext", "seed"], as_index=False).agg(
+    each = runs.groupby(RUN, as_index=False).agg(
         train=(TRAIN, "sum"), ask=(QUERY, "sum"), artifact=("init_artifact", "first")
     )
     each["all"] = each["train"] + each["ask"]
-    return each.groupby(BY, as_index=False).agg(
+    return each.groupby(CURVE, as_index=False).agg(
         runs=("seed", "size"),
         train=("train", "mean"),
         ask=("ask", "mean"),
@@ -62,7 +60,7 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def pretext_seconds(names: tuple[str, ...], material: Material) -> float | None:
+def pretext_seconds(names: Iterable[str], material: Material) -> float | None:
     """Seconds of these artifacts and of all they stand on, each once; None if none was found."""
     stages = {a.name: a for name in names for a in lineage(name, material.artifacts)}
-    return sum(a.seconds for a in stages.values()) if stages else None
+    return sum(a.record["wall_seconds"] for a in stages.values()) if stages else None

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from active.averages import CONTROL, ordered
+from active import formats
+from active.columns import CONTROL, ordered
 from active.figures.curves import learning_curves
 from active.figures.style import styles
-from active.reporting import words
-from active.reporting.blocks import Chart, Column, Picture, Section, Table, file_name
+from active.reporting.blocks import Block, Chart, Column, Picture, Section, Table, file_name
 from active.reporting.material import Material
 
 SVG_DASHES = ("none", "6 3", "2 2", "7 2 2 2")  # those of active.figures.style, for the page
@@ -20,12 +20,12 @@ COLUMNS = (
     Column("learner", "learner"),
     Column("query", "query"),
     Column("arm", "initial pool"),
-    Column("labeled", "labeled", words.count),
-    Column("mean", "mean, %", words.percent),
-    Column("low", "low", words.percent),
-    Column("high", "high", words.percent),
-    Column("sd", "sd", words.percent),
-    Column("seeds", "seeds", words.count),
+    Column("labeled", "labeled", formats.count),
+    Column("mean", "mean, %", formats.percent),
+    Column("low", "low", formats.percent),
+    Column("high", "high", formats.percent),
+    Column("sd", "sd", formats.percent),
+    Column("seeds", "seeds", formats.count),
 )
 
 
@@ -44,45 +44,44 @@ BY_POOL = Axes("queries", "arm", "query", "Queries")
 
 def section(material: Material) -> Section:
     """Charts of the pools under each query and of the queries from each pool, and the numbers."""
-    made = Section("Learning curves")
-    made.blocks.append(
+    blocks: list[Block] = [
         "One panel a query, one line an initial pool: the mean over seeds with its 95 % t "
         "interval; the random pool is the control. Intervals of single curves are wider than that "
         "of a difference, because pools of one seed share the validation set, the fresh weights "
         "and the test set: “difference to random” shows the paired one. Several pretext models of "
         "a seed are averaged first, so that these intervals speak of the models that were trained; "
         "those of the verdicts speak of others as well."
-    )
+    ]
     differences = material.differences
     groups = list(material.curves.groupby(["data", "learner"]))
     for (data, learner), table in groups:
         part = differences[(differences["data"] == data) & (differences["learner"] == learner)]
-        made.blocks.append(_chart(material, table, part, BY_QUERY, f"{data}, {learner}"))
+        blocks.append(_chart(material, table, part, BY_QUERY, f"{data}, {learner}"))
     compared = [(names, table) for names, table in groups if table["query"].nunique() > 1]
     if compared:
-        made.blocks.append(
+        blocks.append(
             "The same curves the other way round, one panel an initial pool and one line a query: "
             "which query, where the pool is given; “random” is passive learning."
         )
     for (data, learner), table in compared:
-        made.blocks.append(_chart(material, table, table[:0], BY_POOL, f"{data}, {learner}"))
-    made.blocks.append(
+        blocks.append(_chart(material, table, table[:0], BY_POOL, f"{data}, {learner}"))
+    blocks.append(
         Table("curves", "All points of the curves", material.curves, COLUMNS, folded=True)
     )
-    return made
+    return Section("Learning curves", blocks)
 
 
 def _chart(
     material: Material, table: pd.DataFrame, paired: pd.DataFrame, axes: Axes, title: str
 ) -> Chart:
     seeds = table["seeds"]
-    counted = words.plural(int(seeds.max()), "seed")
+    counted = formats.plural(int(seeds.max()), "seed")
     if seeds.min() < seeds.max():
         counted = f"{seeds.min()} to {counted}"
     queries, arms = ordered(table["query"]), ordered(table["arm"])
     alt = (
         f"Learning curves on {title}: {material.metric_name} against labeled images for the "
-        f"pools {words.listing(arms)} under the queries {words.listing(queries)}, {counted}; "
+        f"pools {formats.listing(arms)} under the queries {formats.listing(queries)}, {counted}; "
         f"a panel for each {axes.panel}."
     )
     draw = partial(learning_curves, table, material.x, material.metric_name, axes.panel, axes.line)
@@ -138,6 +137,6 @@ def _line(name: str, mean: pd.DataFrame, paired: pd.DataFrame | None) -> dict[st
 def _values(table: pd.DataFrame) -> dict[str, list[float | None]]:
     names = {"y": "mean", "low": "low", "high": "high"}
     return {
-        name: [round(v, 5) if words.known(v) else None for v in table[column].tolist()]
+        name: [round(v, 5) if formats.known(v) else None for v in table[column].tolist()]
         for name, column in names.items()
     }

@@ -7,7 +7,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from active.averages import ordered
+from active import formats
+from active.classes import hard_classes, mean_class_counts
+from active.columns import CONTROL, PARTS, ordered
 from active.embedding import embed_pools
 from active.figures.pools import (
     class_histograms,
@@ -15,50 +17,50 @@ from active.figures.pools import (
     overlap_matrix,
     shares_over_cycles,
 )
-from active.overlap import hard_classes, initial_pools, pair_shares, shares_by_cycle
-from active.provenance import Known, class_names
-from active.reporting import words
+from active.overlap import initial_pools, pair_shares, shares_by_cycle
+from active.provenance import class_names
 from active.reporting.blocks import Block, Column, Picture, Section, Sheets, Table, file_name
 from active.reporting.material import Material
-from active.results import PARTS, run_files
+from active.results import run_files
+from pretext.artifacts import FEATURES, Artifact
 
+TITLE = "Initial pools"
 PREFERRED = ("simclr", "scan", "scan_step", "rotation", "vae")  # whose features to embed in
 HARD = (
     Column("arm", "initial pool"), Column("data", "data"), Column("learner", "learner"),
-    Column("query", "query"), Column("k", "classes compared", words.count),
-    Column("shared", "in common", words.count), Column("expected", "by chance", words.decimal),
-    Column("p", "p", words.p_value),
+    Column("query", "query"), Column("k", "classes compared", formats.count),
+    Column("shared", "in common", formats.count), Column("expected", "by chance", formats.decimal),
+    Column("p", "p", formats.p_value),
 )  # fmt: skip
 ENTROPY = (
-    Column("arm", "initial pool"), Column("data", "data"), Column("size", "images", words.count),
-    Column("empty", "empty classes", words.decimal),
-    Column("entropy", "class entropy", words.decimal),
-    Column("even", "if even", words.decimal),
-    Column("shared", "shared with random, %", words.percent),
-    Column("chance", "chance, %", words.percent), Column("pools", "pools", words.count),
+    Column("arm", "initial pool"), Column("data", "data"), Column("size", "images", formats.count),
+    Column("empty", "empty classes", formats.decimal),
+    Column("entropy", "class entropy", formats.decimal),
+    Column("even", "if even", formats.decimal),
+    Column("shared", "shared with random, %", formats.percent),
+    Column("chance", "chance, %", formats.percent), Column("pools", "pools", formats.count),
 )  # fmt: skip
 
 
 def section(material: Material) -> Section:
     """Anatomy of the pools, data set by data set."""
-    made = Section("Initial pools")
     pools = initial_pools(material.pools)
     if pools.empty:
-        made.blocks.append("No selections were found in the run folders.")
-        return made
+        return Section(TITLE, ["No selections were found in the run folders."])
+    blocks: list[Block] = []
     if material.pool_seeds:
-        made.blocks.append(
-            f"Read from the first {words.plural(material.pool_seeds, 'seed')} of each arm."
+        blocks.append(
+            f"Read from the first {formats.plural(material.pool_seeds, 'seed')} of each arm."
         )
-    made.blocks += _summary(pools, material)
+    blocks += _summary(pools, material)
     for data, part in pools.groupby("data"):
-        made.blocks += _classes(str(data), part, material)
-        made.blocks += _overlap(str(data), part, material)
-        made.blocks += _embedding(str(data), part, material)
-    made.blocks += _hard(material)
-    made.blocks += _by_cycle(material)
-    made.blocks += _sheets(material)
-    return made
+        blocks += _classes(str(data), part, material)
+        blocks += _overlap(str(data), part, material)
+        blocks += _embedding(str(data), part, material)
+    blocks += _hard(material)
+    blocks += _by_cycle(material)
+    blocks += _sheets(material)
+    return Section(TITLE, blocks)
 
 
 def _summary(pools: pd.DataFrame, material: Material) -> list[Block]:
@@ -72,7 +74,7 @@ def _summary(pools: pd.DataFrame, material: Material) -> list[Block]:
             row["empty"] = float(np.mean([sum(n == 0 for n in c) for c in counts]))
             row["entropy"] = float(part["class_entropy"].mean())
             row["even"] = float(np.log(min(len(counts[0]), size)))
-        if arm != "random" and "overlap_random" in part:
+        if arm != CONTROL and "overlap_random" in part:
             row["shared"] = float((part["overlap_random"] / part["size"]).mean())
         rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=[c.key for c in ENTROPY])
@@ -86,27 +88,17 @@ def _summary(pools: pd.DataFrame, material: Material) -> list[Block]:
 
 
 def _classes(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
-    counts = _mean_counts(pools)
+    means = {str(arm): mean_class_counts(part) for arm, part in pools.groupby("arm")}
+    counts = {arm: mean for arm, mean in means.items() if mean is not None}
     if not counts:
         return []
     recipe = next(r for (name, _), r in material.recipes.items() if name == data)
     names = class_names(material.artifact_folders, str(recipe.get("data_fingerprint", "")))
-    most = {arm: int(count.argmax()) for arm, count in counts.items()}
-    told = words.listing([f"{arm} {counts[arm].max():.3g}" for arm in most])
+    told = formats.listing([f"{arm} {count.max():.3g}" for arm, count in counts.items()])
     alt = f"Images of each class in the initial pools on {data}; the fullest class holds: {told}."
     note = "Mean over pools; the dashed line is an equal share of every class."
     draw = partial(class_histograms, counts, names)
     return [Picture(file_name(f"classes-{data}"), f"{data}: classes in the pools", alt, draw, note)]
-
-
-def _mean_counts(pools: pd.DataFrame) -> dict[str, np.ndarray]:
-    if "class_counts" not in pools:
-        return {}
-    known = pools[pools["class_counts"].map(lambda counts: isinstance(counts, list))]
-    return {
-        str(arm): np.mean(np.stack(part["class_counts"].tolist()), axis=0)
-        for arm, part in known.groupby("arm")
-    }
 
 
 def _overlap(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
@@ -119,7 +111,7 @@ def _overlap(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
         f"{a} and {b} {100 * shares.loc[a, b]:.0f} %"
         for i, a in enumerate(shares.index)
         for b in shares.index[i + 1 :]
-        if words.known(shares.loc[a, b])
+        if formats.known(shares.loc[a, b])
     ]
     alt = f"Images that pools on {data} share: {', '.join(pairs)}; chance {100 * chance:.2g} %."
     note = (
@@ -133,15 +125,15 @@ def _overlap(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
 
 def _embedding(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
     artifact = _with_features(data, material)
-    if artifact is None or artifact.features is None:
+    if artifact is None:
         return [
             f"{data}: no pretext features were found, so that the pools are not shown among all "
             "images (--artifacts_dir names the folder of artifacts)."
         ]
     first = pools.drop_duplicates("arm").set_index("arm")["indices"].to_dict()
-    points, members = embed_pools(artifact.features, first)
+    points, members = embed_pools(artifact.features(), first)
     alt = (
-        f"Members of the pools {words.listing(ordered(list(first)))} among a sample of all "
+        f"Members of the pools {formats.listing(ordered(list(first)))} among a sample of all "
         f"images of {data}, by t-SNE of {artifact.name}'s features."
     )
     note = f"t-SNE of the features of {artifact.name}; the pools of the first seed, in color."
@@ -150,14 +142,15 @@ def _embedding(data: str, pools: pd.DataFrame, material: Material) -> list[Block
     return [Picture(file_name(f"places-{data}"), title, alt, draw, note)]
 
 
-def _with_features(data: str, material: Material) -> Known | None:
+def _with_features(data: str, material: Material) -> Artifact | None:
     """The artifact to embed in: one behind the runs first, then any of the same images."""
     recipe = next(r for (name, _), r in material.recipes.items() if name == data)
     behind = set(material.runs["init_artifact"].dropna())
     fitting = [
         a
         for a in material.artifacts.values()
-        if a.features and a.record.get("data") == recipe.get("data_fingerprint")
+        if a.record["data"] == recipe.get("data_fingerprint")
+        and (a.path / FEATURES["train"]).is_file()
     ]
     order = {model: place for place, model in enumerate(PREFERRED)}
     fitting.sort(key=lambda a: (order.get(a.record["model"], 9), a.name not in behind, a.name))

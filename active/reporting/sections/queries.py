@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from active.averages import ordered
+from active import formats
+from active.columns import ordered
 from active.figures.pools import overlap_matrix
 from active.overlap import choices, pair_shares
-from active.reporting import words
 from active.reporting.blocks import Block, Column, Picture, Section, Table, file_name
 from active.reporting.material import Material
 
@@ -36,16 +36,16 @@ SCOPES = {
 }  # fmt: skip
 PAIRS = (
     Column("data", "data"), Column("learner", "learner"), Column("one", "query"),
-    Column("other", "and"), Column("first", "first choice, %", words.percent),
-    Column("first_chance", "chance, %", words.fine_percent),
-    Column("all", "all choices, %", words.percent),
-    Column("all_chance", "chance, %", words.fine_percent),
+    Column("other", "and"), Column("first", "first choice, %", formats.percent),
+    Column("first_chance", "chance, %", formats.fine_percent),
+    Column("all", "all choices, %", formats.percent),
+    Column("all_chance", "chance, %", formats.fine_percent),
 )  # fmt: skip
 
 
 def section(material: Material) -> Section:
     """What pairs of queries choose from one pool, data set by data set."""
-    made = Section("Queries")
+    blocks: list[Block] = []
     tables = []
     for (data, learner), part in material.pools.groupby(["data", "learner"]):
         arm = ordered(part["arm"])[0]
@@ -54,17 +54,17 @@ def section(material: Material) -> Section:
             continue
         found = {name: _shares(part, s.cycles, material) for name, s in SCOPES.items()}
         for name, shared in found.items():
-            made.blocks.append(_picture(f"{data}, {learner}", arm, name, *shared))
+            blocks.append(_picture(f"{data}, {learner}", arm, name, *shared))
         tables.append(_pairs(found).assign(data=data, learner=learner))
     if tables:
         note = "Means over seeds; a pair is two runs of one seed."
         table = pd.concat(tables, ignore_index=True)
-        made.blocks.append(
+        blocks.append(
             Table("shared_choices", "What pairs of queries share", table, PAIRS, note, folded=True)
         )
     else:
-        made.blocks.append("Two queries are needed, to see what they choose alike.")
-    return made
+        blocks.append("Two queries are needed, to see what they choose alike.")
+    return Section("Queries", blocks)
 
 
 def _shares(
@@ -81,7 +81,7 @@ def _shares(
 def _picture(title: str, arm: str, name: str, shares: pd.DataFrame, chance: float) -> Block:
     names = list(shares.index)
     pairs = [(a, b, shares.loc[a, b]) for i, a in enumerate(names) for b in names[i + 1 :]]
-    most = sorted((p for p in pairs if words.known(p[2])), key=lambda p: -p[2])[:8]
+    most = sorted((p for p in pairs if formats.known(p[2])), key=lambda p: -p[2])[:8]
     told = ", ".join(f"{a} and {b} {100 * share:.0f} %" for a, b, share in most)
     scope = SCOPES[name]
     what = f"{scope.told} from the {arm} pool"

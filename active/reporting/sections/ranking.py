@@ -6,40 +6,39 @@ from functools import partial
 
 import pandas as pd
 
+from active import formats
 from active.efficiency import label_efficiency
 from active.figures.ranks import critical_difference, penalties
 from active.ranking import Ranking, penalty_matrix, rank_pools, start_to_end
-from active.reporting import words
 from active.reporting.blocks import Block, Column, Picture, Section, Table, file_name
 from active.reporting.material import Material
 
 PLACE = (Column("query", "query"), Column("data", "data"), Column("learner", "learner"))
 EFFICIENCY = (
-    Column("arm", "initial pool"), *PLACE, Column("target", "random's last, %", words.percent),
-    Column("text", "reached at"), Column("low", "low", words.count),
-    Column("high", "high", words.count), Column("control", "random itself", words.count),
-    Column("break_even_cycle", "level from cycle", words.count),
-    Column("break_even_labeled", "labels by then", words.count),
-    Column("seeds", "seeds", words.count),
+    Column("arm", "initial pool"), *PLACE, Column("target", "random's last, %", formats.percent),
+    Column("text", "reached at"), Column("low", "low", formats.count),
+    Column("high", "high", formats.count), Column("control", "random itself", formats.count),
+    Column("break_even_cycle", "level from cycle", formats.count),
+    Column("break_even_labeled", "labels by then", formats.count),
+    Column("seeds", "seeds", formats.count),
 )  # fmt: skip
 START = (
-    *PLACE, Column("labeled", "labeled", words.count), Column("rho", "rho", words.decimal),
-    Column("p", "p", words.p_value), Column("pools", "pools", words.count),
-    Column("seeds", "seeds", words.count),
+    *PLACE, Column("labeled", "labeled", formats.count), Column("rho", "rho", formats.decimal),
+    Column("p", "p", formats.p_value), Column("pools", "pools", formats.count),
+    Column("seeds", "seeds", formats.count),
 )  # fmt: skip
 FRIEDMAN = (
     Column("query", "query"), Column("learner", "learner"), Column("best", "best mean rank"),
-    Column("blocks", "data sets", words.count), Column("statistic", "chi²", words.decimal),
-    Column("p", "p", words.p_value), Column("difference", "critical difference", words.decimal),
+    Column("blocks", "data sets", formats.count), Column("statistic", "chi²", formats.decimal),
+    Column("p", "p", formats.p_value), Column("difference", "critical difference", formats.decimal),
 )  # fmt: skip
 
 
 def section(material: Material) -> Section:
     """Tables of label efficiency and ranks, with their pictures."""
-    made = Section("Efficiency and ranks")
+    blocks: list[Block] = []
     runs, metric = material.runs, material.metric
-    x = "pool/labeled"
-    efficiency = label_efficiency(runs, metric, x)
+    efficiency = label_efficiency(runs, metric)
     if not efficiency.empty:
         note = (
             "The first budget at which the mean curve, made monotone, is where the random pool "
@@ -50,19 +49,17 @@ def section(material: Material) -> Section:
             "is the first cycle from which on the mean "
             "paired difference stays at or above zero."
         )
-        made.blocks.append(
+        blocks.append(
             Table(
                 "label_efficiency", "Label efficiency and break-even", efficiency, EFFICIENCY, note
             )
         )
-    made.blocks += _start(start_to_end(runs, metric, x))
-    made.blocks += _ranks(rank_pools(runs, metric))
-    made.blocks += _penalties(material)
-    if not made.blocks:
-        made.blocks.append(
-            "There is nothing to rank: two initial pools with finished runs are needed."
-        )
-    return made
+    blocks += _start(start_to_end(runs, metric))
+    blocks += _ranks(rank_pools(runs, metric))
+    blocks += _penalties(material)
+    if not blocks:
+        blocks.append("There is nothing to rank: two initial pools with finished runs are needed.")
+    return Section("Efficiency and ranks", blocks)
 
 
 def _start(table: pd.DataFrame) -> list[Block]:

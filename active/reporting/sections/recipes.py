@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from active.provenance import Known
-from active.reporting import words
+from active import formats
 from active.reporting.blocks import Block, Column, Section, Table
 from active.reporting.material import Material
+from pretext.artifacts import Artifact
 
 SHOWN = (
     "init_budget", "budget", "cycles", "data.val", "data.flip", "data.crop", "data.imbalance",
@@ -18,23 +18,24 @@ SHOWN = (
 LEFT_OUT = ("_target_",)
 MODELS = (
     Column("model", "model"), Column("artifact", "artifact"), Column("data", "data"),
-    Column("knn/acc", "k-NN, %", words.percent), Column("cluster/acc", "ACC", words.decimal),
-    Column("cluster/nmi", "NMI", words.decimal), Column("cluster/ari", "ARI", words.decimal),
-    Column("cluster/acc_test", "ACC, test", words.decimal), Column("epochs", "epochs", words.count),
-    Column("seed", "seed", words.count), Column("seconds", "made in", words.seconds),
+    Column("knn/acc", "k-NN, %", formats.percent), Column("cluster/acc", "ACC", formats.decimal),
+    Column("cluster/nmi", "NMI", formats.decimal), Column("cluster/ari", "ARI", formats.decimal),
+    Column("cluster/acc_test", "ACC, test", formats.decimal),
+    Column("epochs", "epochs", formats.count), Column("seed", "seed", formats.count),
+    Column("seconds", "made in", formats.seconds),
     Column("parents", "stands on"), Column("behind", "behind a pool"),
 )  # fmt: skip
 
 
 def section(material: Material) -> Section:
     """Settings of each data set and learner, and the pretext models that were found."""
-    made = Section("Recipes and pretext models")
+    blocks: list[Block] = []
     table, columns = recipe_table(material.recipes)
     if not table.empty:
         title = "Table 1: how classifiers were trained"
-        made.blocks.append(Table("recipes", title, table, columns))
-    made.blocks += _models(material)
-    return made
+        blocks.append(Table("recipes", title, table, columns))
+    blocks += _models(material)
+    return Section("Recipes and pretext models", blocks)
 
 
 def recipe_table(
@@ -44,7 +45,7 @@ def recipe_table(
     values = {f"{data}, {learner}": _settings(r) for (data, learner), r in recipes.items()}
     names = list(dict.fromkeys(name for found in values.values() for name in found))
     rows = [
-        {"setting": n, **{run: words.text(v.get(n)) for run, v in values.items()}} for n in names
+        {"setting": n, **{run: formats.text(v.get(n)) for run, v in values.items()}} for n in names
     ]
     columns = (Column("setting", "setting"), *(Column(run, run) for run in values))
     return pd.DataFrame(rows), columns
@@ -64,7 +65,7 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
 def _models(material: Material) -> list[Block]:
     behind = set(material.runs["init_artifact"].dropna())
     images = {recipe.get("data_fingerprint") for recipe in material.recipes.values()}
-    fitting = [a for a in material.artifacts.values() if a.record.get("data") in images]
+    fitting = [a for a in material.artifacts.values() if a.record["data"] in images]
     if not fitting:
         return ["No pretext artifacts were found (--artifacts_dir names their folder)."]
     rows = [_row(artifact, artifact.name in behind) for artifact in fitting]
@@ -78,7 +79,7 @@ def _models(material: Material) -> list[Block]:
     return [Table("pretext_models", title, table, known, note)]
 
 
-def _row(artifact: Known, behind: bool) -> dict[str, Any]:
+def _row(artifact: Artifact, behind: bool) -> dict[str, Any]:
     record = artifact.record
     return {
         "model": record["model"],
@@ -87,7 +88,7 @@ def _row(artifact: Known, behind: bool) -> dict[str, Any]:
         **record.get("metrics", {}),
         "epochs": record.get("config", {}).get("max_epochs"),
         "seed": record.get("seed"),
-        "seconds": artifact.seconds,
-        "parents": ", ".join(artifact.parents) or None,
+        "seconds": record["wall_seconds"],
+        "parents": ", ".join(record["parents"]) or None,
         "behind": "yes" if behind else None,
     }

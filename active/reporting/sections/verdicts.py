@@ -6,9 +6,9 @@ from functools import partial
 
 import pandas as pd
 
+from active import formats
+from active.columns import ANY
 from active.figures.forest import differences
-from active.pairing import ANY
-from active.reporting import words
 from active.reporting.blocks import Block, Column, Picture, Section, Table, file_name
 from active.reporting.material import Material
 
@@ -20,23 +20,23 @@ ENDPOINTS = {
 QUERY_ENDPOINTS = ("aubc", "final")  # a first model asks no query
 STATISTICS = (
     Column("verdict", "verdict", badge=True),
-    Column("mean", "difference", words.points),
-    Column("low", "low", words.points),
-    Column("high", "high", words.points),
-    Column("standardized", "in sd", words.decimal),
-    Column("p", "p", words.p_value),
-    Column("p_holm", "p, Holm", words.p_value),
-    Column("p_tost", "p, TOST", words.p_value),
-    Column("detectable", "detectable", words.points),
-    Column("seeds", "seeds", words.count),
-    Column("pairs", "pairs", words.count),
-    Column("missing", "missing", words.count),
+    Column("mean", "difference", formats.points),
+    Column("low", "low", formats.points),
+    Column("high", "high", formats.points),
+    Column("standardized", "in sd", formats.decimal),
+    Column("p", "p", formats.p_value),
+    Column("p_holm", "p, Holm", formats.p_value),
+    Column("p_tost", "p, TOST", formats.p_value),
+    Column("detectable", "detectable", formats.points),
+    Column("seeds", "seeds", formats.count),
+    Column("pairs", "pairs", formats.count),
+    Column("missing", "missing", formats.count),
 )
 OPTIONAL = (
-    Column("boot_low", "bootstrap low", words.points),
-    Column("boot_high", "bootstrap high", words.points),
-    Column("sd_pretext", "sd, pretext", words.points),
-    Column("sd_run", "sd, run", words.points),
+    Column("boot_low", "bootstrap low", formats.points),
+    Column("boot_high", "bootstrap high", formats.points),
+    Column("sd_pretext", "sd, pretext", formats.points),
+    Column("sd_run", "sd, run", formats.points),
 )
 PLACE = (Column("data", "data"), Column("learner", "learner"), Column("query", "query"))
 POOL = (Column("arm", "initial pool"), *PLACE)
@@ -45,30 +45,29 @@ QUERY = (Column("query", "query"), Column("arm", "initial pool"), *PLACE[:2])
 
 def section(material: Material) -> Section:
     """Tables and pictures of all comparisons."""
-    made = Section("Verdicts")
-    made.blocks.append(
+    blocks: list[Block] = [
         "A difference is taken pair by pair, between runs that share the seed, in points of "
         f"{material.metric_name}. The verdict is equivalent if the 90 % interval lies within "
-        f"{words.margin(material.margin)} of zero; else better or worse if the paired t test has "
+        f"{formats.margin(material.margin)} of zero; else better or worse if the paired t test has "
         "p < .05 after Holm's correction over all pools and queries; else undecided. “Detectable” "
         "is the smallest true difference that the first step of this correction would have found "
         "with 80 % power. Equivalence is each comparison's own, uncorrected. "
         "“Scope” says what the intervals speak of: with one pretext model behind all seeds, of "
         "that model alone."
-    )
+    ]
     pools = material.pool_verdicts
     if pools.empty:
-        made.blocks.append("There is no pool to compare: a random pool and another one are needed.")
+        blocks.append("There is no pool to compare: a random pool and another one are needed.")
     for endpoint, title in ENDPOINTS.items():
         table = pools[pools["endpoint"] == endpoint]
         keys = tuple(c for c in POOL if endpoint != "start" or c.key != "query")
         if endpoint != "aubc":  # those are on the first page
-            made.blocks += pictures(table, endpoint, material.margin)
-        made.blocks += _table(
+            blocks += pictures(table, endpoint, material.margin)
+        blocks += _table(
             f"verdicts_pools_{endpoint}", f"Pools against the random pool: {title}", keys, table
         )
-    made.blocks += _queries(material.query_verdicts)
-    return made
+    blocks += _queries(material.query_verdicts)
+    return Section("Verdicts", blocks)
 
 
 def pictures(table: pd.DataFrame, endpoint: str, margin: float) -> list[Block]:
@@ -84,7 +83,7 @@ def pictures(table: pd.DataFrame, endpoint: str, margin: float) -> list[Block]:
         alt = (
             f"Differences to the random pool in the {title}, {data}, {learner}, with 95 % "
             "intervals: "
-            + words.listing([f"{number} {word}" for word, number in counts.items()])
+            + formats.listing([f"{number} {word}" for word, number in counts.items()])
             + "."
         )
         draw = partial(differences, part, margin, "difference to the random pool, points")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from active.reporting import words
-from active.reporting.blocks import Column, Lead, Section, Table
+from active import formats
+from active.columns import PARTS
+from active.reporting.blocks import Block, Column, Lead, Section, Table
 from active.reporting.material import Material
-from active.results import PARTS
 
 WITH = {
     "commit": "commit", "hardware": "hardware", "device": "device", "precision": "precision",
@@ -16,41 +16,41 @@ WITH = {
 STARTED = "started"
 UNFINISHED = (
     *(Column(part, part) for part in ("init", "query", "data", "learner", "seed")),
-    Column("cycles", "cycles done", words.count),
+    Column("cycles", "cycles done", formats.count),
     Column("state", "what is known"),
 )
 GRID = (
     Column("data", "data"), Column("learner", "learner"), Column("pools", "initial pools"),
-    Column("queries", "queries"), Column("seeds", "seeds"), Column("runs", "runs", words.count),
-    Column("cycles", "cycles", words.count),
+    Column("queries", "queries"), Column("seeds", "seeds"), Column("runs", "runs", formats.count),
+    Column("cycles", "cycles", formats.count),
 )  # fmt: skip
 
 
 def section(material: Material) -> Section:
     """The grid, its environment, and every failed or missing run."""
-    made = Section("What was run")
+    blocks: list[Block] = []
     unfinished = material.unfinished
     if unfinished.empty:
-        made.blocks.append("Every arm has all its seeds and cycles; no run failed.")
+        blocks.append("Every arm has all its seeds and cycles; no run failed.")
     else:
         failed = unfinished["state"].str.startswith("failed").sum()
-        text = f"{words.plural(len(unfinished), 'run')} failed, stopped or missing"
-        made.blocks.append(Lead(text + (f", {failed} of them failed." if failed else ".")))
-        made.blocks.append(
+        text = f"{formats.plural(len(unfinished), 'run')} failed, stopped or missing"
+        blocks.append(Lead(text + (f", {failed} of them failed." if failed else ".")))
+        blocks.append(
             Table("unfinished", "Failed, stopped and missing runs", unfinished, UNFINISHED,
                   "Relative to the others: every arm is expected to have the seeds and cycles that "
                   "another arm of the same data has.")
         )  # fmt: skip
-    made.blocks.append(Table("grid", "The grid", grid_table(material.runs), GRID))
-    environments = environment_table(material.made)
+    blocks.append(Table("grid", "The grid", grid_table(material.runs), GRID))
+    environments = environment_table(material.environments)
     columns = [Column(name, title) for name, title in WITH.items() if name in environments]
-    columns += [Column("runs", "runs", words.count)]
+    columns += [Column("runs", "runs", formats.count)]
     if STARTED in environments:
         columns += [Column(STARTED, "first started")]
-    made.blocks.append(
+    blocks.append(
         Table("environments", "With what the runs were made", environments, tuple(columns))
     )
-    return made
+    return Section("What was run", blocks)
 
 
 def grid_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -58,13 +58,14 @@ def grid_table(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (data, learner), part in runs.groupby(["data", "learner"]):
         seeds = part["seed"].unique()
+        few = ", ".join(seeds) if len(seeds) <= 5 else formats.plural(len(seeds), "seed")
         rows.append(
             {
                 "data": data,
                 "learner": learner,
                 "pools": ", ".join(sorted(part["init"].unique())),
                 "queries": ", ".join(sorted(part["query"].unique())),
-                "seeds": ", ".join(seeds) if len(seeds) <= 5 else words.plural(len(seeds), "seed"),
+                "seeds": few,
                 "runs": len(part.drop_duplicates(list(PARTS))),
                 "cycles": int(part["cycle"].max()) + 1,
             }
@@ -72,13 +73,13 @@ def grid_table(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def environment_table(made: pd.DataFrame) -> pd.DataFrame:
+def environment_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs by what they were made with; what is not known is left out."""
-    known = [name for name in WITH if name in made and made[name].notna().any()]
+    known = [name for name in WITH if name in runs and runs[name].notna().any()]
     if not known:
-        return pd.DataFrame({"runs": [len(made)]})
-    groups = made.assign(**{n: made[n].map(words.text) for n in known}).groupby(known)
+        return pd.DataFrame({"runs": [len(runs)]})
+    groups = runs.assign(**{n: runs[n].map(formats.text) for n in known}).groupby(known)
     table = groups.size().rename("runs").reset_index()
-    if STARTED in made:
+    if STARTED in runs:
         table[STARTED] = groups[STARTED].min().to_numpy()
     return table

@@ -1,8 +1,9 @@
-"""Numbers as a reader wants them: points, percent, p values, times."""
+"""How numbers and lists are written for a reader: points, percent, p values, times."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
@@ -82,6 +83,6 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plurals}"
 
 
-def listing(names: list[str]) -> str:
+def listing(names: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

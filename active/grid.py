@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from active.dry_run import speed_of
 from active.folder import ROWS
 from active.job import artifact_of, classifier_devices, stages_of
-from active.plan import CyclePlan, measure
+from active.plan import Passes, Speed, total
 from active.prepare import Setup, prepare
 from conf.cli import Job
 from pretext.console import log_to_terminal
@@ -18,34 +18,6 @@ from pretext.request import Stage
 from pretext.timing import duration
 
 log = logging.getLogger("initial_pools")
-SOLVED = 0.0, 0.0  # seconds an image, of a learner without steps
-
-
-@dataclass(frozen=True)
-class Passes:
-    """Images passed through the classifier; a training pass is forward and backward."""
-
-    train: int
-    evaluate: int  # V and the test part
-    query: int
-
-    @classmethod
-    def of(cls, plans: list[CyclePlan]) -> Passes:
-        return cls(
-            sum(plan.train for plan in plans),
-            sum(plan.evaluate for plan in plans),
-            sum(plan.query for plan in plans),
-        )
-
-    def __add__(self, other: Passes) -> Passes:
-        return Passes(
-            self.train + other.train, self.evaluate + other.evaluate, self.query + other.query
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"{self.train:,} training, {self.evaluate:,} validation and test, {self.query:,} query"
-        )
 
 
 def missing(jobs: list[Job]) -> list[Job]:
@@ -87,25 +59,20 @@ def outline(jobs: list[Job]) -> None:
     whole = sum(cycles > job.config.cycles for cycles, job in zip(done, jobs, strict=True))
     print(f"{len(jobs)} runs, {whole} of them finished")
     _outline_artifacts(jobs)
-    total, seconds = Passes(0, 0, 0), 0.0
-    speeds: dict[str, tuple[float, float]] = {}
+    left: list[tuple[Passes, Speed | None]] = []
+    speeds: dict[str, Speed | None] = {}
     queries_train = False
     for job, cycles in zip(jobs, done, strict=True):
         ready = prepare(job)
-        passes = Passes.of(ready.plans[cycles:])
         queries_train |= bool(ready.query.curves)
-        key = json.dumps(
-            [job.resolved["learner"], job.resolved["trainer"], ready.images.train.shape,
-             ready.dropout], default=str,
-        )  # fmt: skip
-        if key not in speeds:
-            speeds[key] = _speed(job, ready)
-        train_s, forward_s = speeds[key]
-        seconds += passes.train * train_s + (passes.evaluate + passes.query) * forward_s
-        total += passes
-    print(f"image passes to be done: {total}")
-    if any(speed == SOLVED for speed in speeds.values()):
-        print("runs whose classifier is solved on features are not estimated")
+        kind = _kind(job, ready)
+        if kind not in speeds:
+            speeds[kind] = speed_of(ready, classifier_devices(job))
+        left.append((total(ready.plans[cycles:]), speeds[kind]))
+    print(f"image passes to be done: {total(passes for passes, _ in left)}")
+    if None in speeds.values():
+        print("runs whose classifier is solved directly are not estimated")
+    seconds = sum(passes.seconds(speed) for passes, speed in left if speed)
     if seconds > 0:
         devices = classifier_devices(jobs[0])
         print(
@@ -115,6 +82,12 @@ def outline(jobs: list[Job]) -> None:
         )
 
 
+def _kind(job: Job, ready: Setup) -> str:
+    """Runs of one kind train the same classifier on images of the same shape, equally fast."""
+    settings = [job.resolved["learner"], job.resolved["trainer"]]
+    return json.dumps([*settings, ready.images.train.shape, ready.dropout], default=str)
+
+
 def _outline_artifacts(jobs: list[Job]) -> None:
     from pretext.announce import announce  # their libraries only where a model is needed
     from pretext.stages import survey
@@ -122,16 +95,6 @@ def _outline_artifacts(jobs: list[Job]) -> None:
     needed = [stage for _, stages in _requests(jobs) for stage in stages]
     unmade = {str(s.artifact.path): s for stage in needed for s in survey(stage)[1]}
     announce(None, list(unmade.values()))
-
-
-def _speed(job: Job, ready: Setup) -> tuple[float, float]:
-    """Seconds an image in training and forward."""
-    if not ready.learner.steps:
-        return SOLVED
-    classifier = ready.learner.blank(ready.images, ready.dropout)
-    return measure(
-        classifier, classifier_devices(job), ready.images.train.shape, ready.learner.batch_size
-    )
 
 
 def _finished_cycles(job: Job) -> int:
