@@ -56,6 +56,7 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     ids = context.images.train.ids
     devices.decide(lambda: _check_finite(columns, ids))
     metrics = devices.decide(lambda: measure(tables, context))
+    devices.decide(lambda: _warn(module.warning(columns)))
     record = _record(stage, parent, metrics, progress, started)
     devices.decide(lambda: workshop.write(ids, columns, features, record))
     for logger in loggers:
@@ -181,6 +182,11 @@ def measure(tables: dict[str, Collect], context: Context) -> dict[str, float]:
             found = clustering_metrics(clusters, merged(known, context.superclasses))
             metrics |= {name + suffix: value for name, value in found.items()}
     return metrics
+
+
+def _warn(sentence: str) -> None:
+    if sentence:
+        log.warning("%s", sentence)
 
 
 def _check_finite(columns: dict[str, np.ndarray], ids: list[str]) -> None:

@@ -137,6 +137,11 @@ class PretextModule(Trainable):
         """The numbers kept of each sample, (N,) each; `seen`: the images are the train part."""
         return {} if embedding.clusters is None else {"cluster": embedding.clusters}
 
+    def warning(self, columns: dict[str, np.ndarray]) -> str:
+        """What a user should know of the finished model, by the (N,) columns of its train images;
+        empty: nothing. Asked on rank zero."""
+        return ""
+
     def finish(self, datamodule: PretextDataModule) -> None:
         """After training, on every rank, in evaluation mode: what scoring needs besides weights."""
 

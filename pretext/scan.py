@@ -92,6 +92,20 @@ class SelfLabel(Clusterer):
     def _over_ranks(self, sizes: Tensor) -> Tensor:
         return self.gather_views(sizes[None])[0].mean(dim=0)
 
+    def warning(self, columns: dict[str, np.ndarray]) -> str:
+        before, after = (self._in_use(columns[name]) for name in ("cluster_scan", "cluster"))
+        if after >= before:
+            return ""
+        return (
+            f"self-labeling left {after} of {before} clusters that hold a tenth of an equal share "
+            "or more: where features are weak it repeats its own errors; --init.model scan_step "
+            "takes the clusters before it"
+        )
+
+    def _in_use(self, clusters: np.ndarray) -> int:
+        sizes = np.bincount(clusters, minlength=self.head.out_features)
+        return int((sizes >= 0.1 * sizes.mean()).sum())
+
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         share = self._mean("confident").item()

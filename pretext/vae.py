@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +16,6 @@ from pretext.module import Embedding, PretextModule, unit
 WIDTHS = (32, 64, 128, 256, 512)  # of the encoder's convolutions, four of them at 32 px
 SLOPE = 0.01
 COLLAPSED = 0.1  # nats in the whole code
-
-log = logging.getLogger("initial_pools")
 
 
 class VAE(PretextModule):
@@ -111,17 +109,17 @@ class VAE(PretextModule):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        kl = self._mean("kl")
-        self.log("train/kl", kl, rank_zero_only=True)
-        last = self.current_epoch + 1 == self.hparams["max_epochs"]
-        if last and kl < COLLAPSED and self.global_rank == 0:
-            log.warning(
-                "the code has collapsed (%.2g nats): every image is reconstructed as the mean "
-                "image, so the score is only the distance from it; try --model.kl_weight below "
-                "%.2g",
-                kl,
-                self.kl_weight,
-            )
+        self.log("train/kl", self._mean("kl"), rank_zero_only=True)
+
+    def warning(self, columns: dict[str, np.ndarray]) -> str:
+        nats = columns["kl"].mean()
+        if nats >= COLLAPSED:
+            return ""
+        return (
+            f"the code has collapsed ({nats:.2g} nats): every image is reconstructed as the mean "
+            "image, so the score is only the distance from it; try --model.kl_weight below "
+            f"{self.kl_weight:.2g}"
+        )
 
     def embed(self, images: Tensor) -> Embedding:
         mean, log_variance = self.encode(self.standardize(images))

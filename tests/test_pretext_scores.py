@@ -115,3 +115,10 @@ def test_the_vae_holds_images_out(train: Train) -> None:
     assert np.array_equal(columns["score"], columns["error"])
     loss = columns["error"] + module.kl_weight * columns["kl"]
     np.testing.assert_allclose(columns["loss"], loss, rtol=1e-5)
+
+
+def test_who_trains_a_code_to_collapse_is_told(
+    train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    train("vae", "collapsed", "--model.kl_weight", "1000", epochs=10)
+    assert "the code has collapsed" in caplog.text

@@ -15,6 +15,7 @@ from datamodules.pretext_data import ViewBatch
 from pretext.deepcluster import DeepCluster
 from pretext.inpainting import Inpainting, square_masks
 from pretext.rotation import Rotation
+from pretext.scan import SelfLabel
 from pretext.vae import VAE
 
 
@@ -36,6 +37,22 @@ def make_vae(channels: int, side: int, latent: int) -> VAE:
         inputs(channels, side), 0, **RECIPE, latent=latent, kl_weight=None,
         score="reconstruction", val=0.05,
     ).eval()  # fmt: skip
+
+
+def test_a_collapsed_code_is_told() -> None:
+    model = make_vae(1, 8, 4)
+    assert model.warning({"kl": np.array([0.0, 30.0])}) == ""
+    assert "0.05 nats" in model.warning({"kl": np.array([0.0, 0.1])})
+
+
+def test_clusters_that_self_labeling_empties_are_told() -> None:
+    settings: dict[str, Any] = {"threshold": 0.99, "clusters": 4, "flip": False}
+    model = SelfLabel(inputs(1, 8), 0, **RECIPE, **settings)
+    even = np.repeat([0, 1, 2, 3], 100)
+    few = np.repeat([2, 1, 0, 3], [289, 100, 10, 1])  # a tenth of an equal share is 10
+    assert model.warning({"cluster_scan": even, "cluster": even}) == ""
+    assert model.warning({"cluster_scan": few, "cluster": even}) == ""
+    assert "3 of 4 clusters" in model.warning({"cluster_scan": even, "cluster": few})
 
 
 def test_rotation_equals_a_loop_over_images_and_turns() -> None:
