@@ -17,7 +17,10 @@ CALIBRATION_BINS = 15
 
 
 class Outputs(NamedTuple):
-    """What `predict_step` gives a query, in float32, in the order of the batch's indices."""
+    """What `predict_step` gives a query, in float32, in the order of the batch's indices.
+
+    Of a committee all but the indices are (members, N, ...).
+    """
 
     indices: Tensor  # (N,) int64 sample indices
     logits: Tensor  # (N, C)
