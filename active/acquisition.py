@@ -1,9 +1,12 @@
 """Acquisition functions: arrays in, one number a sample out; higher = queried first.
 
-Legend: N samples, C classes. All take raw logits in float32 and stay finite at saturation.
+Legend: N samples, C classes, M members of a committee. All take raw logits in float32 and stay
+finite at saturation; NaN in gives NaN out.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -39,6 +42,25 @@ def margin(logits: Tensor) -> Tensor:
     """
     second = torch.softmax(logits, dim=1).topk(2, dim=1).values[:, 1]
     return least_confidence(logits) + second
+
+
+def mean_log_probs(logits: Tensor) -> Tensor:
+    """(M, N, C) -> (N, C): the log of the mean of the members' probabilities, in nats.
+
+    In place of logits it gives the acquisition functions of the mean: softmax(log p) = p.
+    """
+    return torch.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
+
+
+def variation_ratio(logits: Tensor) -> Tensor:
+    """(M, N, C) -> (N,): 1 - (votes for the modal class) / M (Freeman, 1965), in [0, 1 - 1/M].
+
+    The ens-varR of Beluch et al. (CVPR 2018). Counted as the other votes, so that it is 0 exactly.
+    """
+    highest, votes = logits.max(dim=2)
+    modal = (votes[:, None] == votes).sum(dim=1).amax(dim=0)
+    ratio = (len(logits) - modal) / len(logits)
+    return ratio.masked_fill(highest.isnan().any(dim=0), torch.nan)
 
 
 def top(values: np.ndarray, budget: int, generator: np.random.Generator) -> np.ndarray:

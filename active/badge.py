@@ -101,9 +101,13 @@ class Gradients:
     """The points g_i = a_i (x) h_i in C x D dimensions, which are never formed."""
 
     def __init__(self, logits: Tensor, features: Tensor) -> None:
-        self._a, self._h = residuals(logits), features
-        inputs = [part.double().square_().sum(dim=1) for part in features.split(BLOCK)]
-        self.norms = self._a.square().sum(dim=1) * torch.cat(inputs)  # squared
+        self._a, self._h = torch.empty_like(logits, dtype=torch.float64), features
+        self.norms = self._a.new_empty(len(logits))  # squared
+        for start in range(0, len(logits), BLOCK):
+            rows = slice(start, start + BLOCK)
+            self._a[rows] = a = residuals(logits[rows])
+            inputs = features[rows].double().square_().sum(dim=1)
+            self.norms[rows] = a.square_().sum(dim=1) * inputs
         assert bool(self.norms.isfinite().all()), "logits or features that are not finite"
 
     def at(self, rows: Tensor | slice) -> Points:

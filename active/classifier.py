@@ -25,7 +25,7 @@ class Classifier(Predictor):
     """ResNet-18, dropout, projector, linear head: the study's classifier.
 
     Projector and head run in float32, outside autocast: bf16 logits tie and depend on the batch
-    size. Each epoch logs `train/loss`.
+    size.
 
     Args:
         projection: width of the projector's output (paper: 128, on Tiny ImageNet 512; its code
@@ -90,9 +90,6 @@ class Classifier(Predictor):
         loss = F.cross_entropy(self(batch.images)[1], batch.labels)
         self._add("train", loss.detach() * len(batch.images), len(batch.images))
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self._mean("train"), rank_zero_only=True)
 
     def configure_optimizers(self) -> Any:
         epochs = self.trainer.max_epochs

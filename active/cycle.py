@@ -17,10 +17,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
+from active.committee import Committee, Votes, load_committee, mean_row
 from active.cycle_zero import CycleZero
 from active.display import Display
 from active.folder import RunFolder
-from active.members import Votes, load_committee, mean_row
 from active.pool_report import SHEET, class_entropy, contact_sheet, describe_pool, png, sentence
 from active.predictor import Predictor
 from active.query import Query, Request, Selection, check_finite, check_selection
@@ -111,10 +111,10 @@ class Run:
         self.datamodule.at(cycle, asked=self.query.covers or ("unlabeled",))
         self.query.prepare(self.datamodule, self._query_trainer, request)
         if self.query.covers:
-            classifiers = self._previous(cycle)
-            for classifier in classifiers if self.query.wants_committee else classifiers[:1]:
-                trainer = self.devices.trainer(callbacks=[self.query, self.display])
-                trainer.predict(classifier, datamodule=self.datamodule, return_predictions=False)
+            members = self._previous(cycle)
+            asked = Committee(members) if self.query.wants_committee else members[0]
+            trainer = self.devices.trainer(callbacks=[self.query, self.display])
+            trainer.predict(asked, datamodule=self.datamodule, return_predictions=False)
         gathered = self.query.gathered(self.pools, self.images.train.labels)
 
         def select() -> Selection:

@@ -34,7 +34,7 @@ class LinearClassifier(Predictor):
         super().__init__(num_classes)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        self.num_classes, self.c = num_classes, c
+        self.c = c
         self.head = nn.Linear(features, num_classes)
 
     @property
@@ -80,9 +80,6 @@ class LinearClassifier(Predictor):
             predicted = self(held_out.images)[1].argmax(dim=1)
             right.append(int((predicted == held_out.labels).sum()))
         return GRID[right.index(max(right))]
-
-    def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self._mean("train"), rank_zero_only=True)
 
     def configure_optimizers(self) -> Any:
         return None

@@ -12,10 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.distances import where_exact
+
 STEPS = 200  # of Newton's method, at most; 10 to 30 are usual
 TOLERANCE = 1e-5  # of the gradient, times c below 1; the penalty makes it the order of what is left
 FORCING_TERM = 0.5  # of its residual, which conjugate gradients leave of a Newton equation
 STALE = 8  # conjugate gradient steps after which the next Newton step is preconditioned anew
+ROOM = 2**31  # bytes of a block of the Hessian for each class; above, all classes share one
+TOGETHER = 16  # classes whose blocks are inverted at once, in three times their room
 DAMPING = 1e-3  # of the largest curvature, so that float32 cannot make a block indefinite
 
 
@@ -40,8 +44,7 @@ def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -
     Raises:
         ArithmeticError: the optimum is not reached, as where features are not finite.
     """
-    if features.device.type == "mps":  # it has no float64
-        return fit_logistic(features.cpu(), labels.cpu(), num_classes, c)
+    features, labels = where_exact(features), where_exact(labels)
     ones = features.new_ones(len(features), 1)
     inputs, basis = torch.cat([features, ones], dim=1).double(), None
     if len(inputs) < inputs.shape[1]:  # the optimum lies in the span of the samples
@@ -90,12 +93,22 @@ class _Objective:
         return weights.square().sum() / 2 - self.c * (log_probs * self.truth).sum(), log_probs
 
     def _inverse(self, probs: Tensor) -> Tensor:
-        """(C, D, D) inverse of each class's own block of the Hessian, one where all are equal."""
-        variance = (probs * (1 - probs)).float().expand(len(self.inputs), -1)
-        blocks = torch.stack([(self.rough.T * column) @ self.rough for column in variance.T])
-        curvature = blocks.mul_(self.c).diagonal(dim1=1, dim2=2)
-        curvature.add_(1 + DAMPING * curvature.amax(dim=1, keepdim=True))
-        return torch.cholesky_inverse(torch.linalg.cholesky_ex(blocks).L)
+        """(C, D, D) inverse of each class's own block of the Hessian.
+
+        (1, D, D) where all are equal, or, of their mean, where they would take too much room.
+        """
+        variance, size = (probs * (1 - probs)).float(), self.rough.shape[1]
+        if variance.shape[1] * size**2 * variance.element_size() > ROOM:
+            variance = variance.mean(dim=1, keepdim=True)
+        inverse = variance.new_empty(variance.shape[1], size, size)
+        parts = zip(inverse.split(TOGETHER), variance.T.split(TOGETHER), strict=True)
+        for blocks, columns in parts:
+            for block, column in zip(blocks, columns, strict=True):
+                torch.mm(self.rough.T * column, self.rough, out=block)
+            curvature = blocks.mul_(self.c).diagonal(dim1=1, dim2=2)
+            curvature.add_(1 + DAMPING * curvature.amax(dim=1, keepdim=True))
+            blocks.copy_(torch.cholesky_inverse(torch.linalg.cholesky_ex(blocks).L))
+        return inverse.mT  # symmetric; columns lie in memory, as LAPACK leaves them
 
     def _newton_step(self, gradient: Tensor, probs: Tensor, inverse: Tensor) -> tuple[Tensor, int]:
         """The step that Newton's equation asks for, to `FORCING_TERM`; and of how many steps."""

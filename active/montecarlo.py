@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import pytorch_lightning as pl
@@ -12,6 +12,9 @@ from torch import Tensor
 from active.predictor import DROPOUT, Outputs, Predictor
 from active.query import Gathered, Query, Request, Selection, highest
 from datamodules.datamodule import PoolDataModule
+from datamodules.distances import where_exact
+
+CELLS = 2**26  # logits at once, 256 MiB; scores take several times that in float64
 
 
 class MonteCarloQuery(Query):
@@ -35,15 +38,17 @@ class MonteCarloQuery(Query):
     ) -> None:
         self._masks, self._seed = None, request.seeds.stream("query", request.cycle, 1)
 
-    def mc_logits(self, outputs: Outputs, classifier: Predictor) -> Tensor:
-        """(S, N, C) of a batch."""
+    def mc_logits(self, outputs: Outputs, classifier: Predictor) -> Iterator[Tensor]:
+        """(S, n, C) of a batch, so many samples at once that they are at most `CELLS`."""
         if self._masks is None:
             generator = torch.Generator().manual_seed(self._seed)
             shape = (self.samples, outputs.pooled.shape[1])
             kept = torch.rand(shape, generator=generator) >= DROPOUT
             self._masks = (kept / (1 - DROPOUT)).to(outputs.pooled)
-        logits = classifier.mc_logits(outputs.pooled, self._masks)
-        return logits.cpu() if logits.device.type == "mps" else logits  # float64 is needed
+        rows = max(1, CELLS // (self.samples * outputs.logits.shape[1]))
+        for pooled in outputs.pooled.split(rows):
+            logits = classifier.mc_logits(pooled, self._masks)
+            yield where_exact(logits)
 
 
 class MonteCarloScore(MonteCarloQuery):
@@ -54,7 +59,8 @@ class MonteCarloScore(MonteCarloQuery):
         raise NotImplementedError
 
     def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
-        return {"score": self.score(self.mc_logits(outputs, classifier))}
+        scores = [self.score(logits) for logits in self.mc_logits(outputs, classifier)]
+        return {"score": torch.cat(scores)}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
         return highest(gathered.unlabeled["score"], gathered.indices, request)

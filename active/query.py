@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What the pass left, by pool, on its device; a committee's columns are (members, n, ...)."""
+    """What the pass left, by pool, on its device."""
 
     indices: np.ndarray  # U, sorted
     labeled_indices: np.ndarray  # L
@@ -79,7 +79,7 @@ class Query(pl.Callback):
 
     covers: ClassVar[tuple[str, ...]] = ("unlabeled",)  # and "labeled", "validation"; () no pass
     wants_dropout: ClassVar[bool] = False  # MC dropout: `learner.dropout auto` switches it on
-    wants_committee: ClassVar[bool] = False  # `learner.members auto` trains several classifiers
+    wants_committee: ClassVar[bool] = False  # asks all members; `learner.members auto`: several
     reads: ClassVar[str] = ""  # "features" of a pretext artifact
     wants_images: ClassVar[bool] = False  # whatever the learner is given in their place
     curves: ClassVar[tuple[str, ...]] = ()  # that its own model logs; the first is their axis
@@ -87,7 +87,7 @@ class Query(pl.Callback):
     def __init__(self) -> None:
         self._kept: dict[str, Tensor] = {}  # room for a pass, of which `_count` rows are filled
         self._count = 0
-        self._passes: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self._seen: tuple[Tensor, dict[str, Tensor]] | None = None  # by the pass: indices, columns
 
     def prepare(
         self, datamodule: PoolDataModule, trainer: Callable[..., pl.Trainer], request: Request
@@ -134,22 +134,19 @@ class Query(pl.Callback):
         if not bool((indices.diff() > 0).all()):  # on one device they come in order
             order = indices.argsort()
             indices, columns = indices[order], {n: c[order] for n, c in columns.items()}
-        self._passes.append((indices, columns))
+        self._seen = indices, columns
 
     def gathered(self, pools: Pools, labels: np.ndarray | None) -> Gathered:
-        """What the passes left, cut into the pools; `labels` are asked for V's alone."""
-        passes, self._passes = self._passes, []
-        if not passes:
+        """What the pass left, cut into the pools; `labels` are asked for V's alone."""
+        if self._seen is None:
             return Gathered(pools.unlabeled, np.sort(pools.labeled))
-        seen, columns = passes[0]
-        if self.wants_committee:
-            columns = {name: torch.stack([c[name] for _, c in passes]) for name in columns}
+        (seen, columns), self._seen = self._seen, None
 
         def of(pool: np.ndarray) -> dict[str, Tensor]:
             if len(pool) == len(seen):
                 return columns
             rows = torch.searchsorted(seen, torch.from_numpy(pool).to(seen.device))
-            return {n: c.index_select(int(self.wants_committee), rows) for n, c in columns.items()}
+            return {name: column[rows] for name, column in columns.items()}
 
         labeled, validation = np.sort(pools.labeled), np.sort(pools.validation)
         truth = None
@@ -199,8 +196,7 @@ def check_finite(gathered: Gathered, ids: list[str]) -> None:
     for column in gathered.unlabeled.values():
         # A sum is read once and keeps a NaN; it may be one of infinities alone.
         if column.is_floating_point() and column.sum().isnan():
-            rows = column if len(column) == count else column.transpose(0, 1)
-            bad |= rows.reshape(count, -1).isnan().any(dim=1).cpu().numpy()
+            bad |= column.reshape(count, -1).isnan().any(dim=1).cpu().numpy()
     if bad.any():
         raise UserError(
             f"the model's output is NaN for {bad.sum()} of {count} unlabeled samples, "

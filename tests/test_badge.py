@@ -57,8 +57,12 @@ def check(picks: Tensor, budget: int, num: int) -> None:
     assert 0 <= int(picks.min()) <= int(picks.max()) < num
 
 
+@pytest.mark.parametrize("block", [512, 7])
 @pytest.mark.parametrize("seed", range(4))
-def test_distances_and_norms_are_those_of_the_explicit_gradients(seed: int) -> None:
+def test_distances_and_norms_are_those_of_the_explicit_gradients(
+    seed: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(badge_module, "BLOCK", block)
     points, gradients = explicit(*sample(seed)), Gradients(*sample(seed))
     assert np.allclose(gradients.norms, (points**2).sum(axis=1), rtol=1e-9, atol=0)
     every, far = gradients.at(slice(None)), slow_distances(points)

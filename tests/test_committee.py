@@ -9,9 +9,8 @@ from scipy import special, stats
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from active.acquisition import entropy, least_confidence, margin
+from active.acquisition import entropy, least_confidence, margin, mean_log_probs, variation_ratio
 from active.calibration import TEMPERATURES, temperature
-from active.committee import mean_log_probs, variation_ratio
 
 
 def committee(members: int, num: int = 200, classes: int = 6) -> Tensor:
@@ -61,6 +60,14 @@ def test_variation_ratio_of_known_votes() -> None:
     votes = torch.tensor([[0, 0, 2], [0, 1, 2], [0, 2, 1]])  # members x samples
     logits = 9.0 * torch.nn.functional.one_hot(votes, 3)
     assert variation_ratio(logits).tolist() == pytest.approx([0, 2 / 3, 1 / 3])
+
+
+def test_variation_ratio_of_ties_and_of_nan() -> None:
+    """Equal logits are a vote for the first class, as for argmax; NaN is no vote."""
+    logits = torch.tensor([[[1.0, 1, 0], [0, 2, 2]], [[3, 3, 3], [0, 0, torch.nan]]])
+    ratio = variation_ratio(logits)
+    assert ratio[0] == 0
+    assert ratio[1].isnan()
 
 
 def held_out(scale: float, num: int = 600, seed: int = 0) -> tuple[Tensor, Tensor]:

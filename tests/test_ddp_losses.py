@@ -1,4 +1,4 @@
-"""Losses over several processes are those of the whole batch, and float32 in any precision."""
+"""Losses and test metrics over several processes are those of all samples on one."""
 
 from __future__ import annotations
 
@@ -115,3 +115,69 @@ def test_loss_and_gradient_are_those_of_the_whole_batch(tmp_path: Path, model: s
     assert torch.allclose(gradients[0], gradient, atol=1e-5)
     halves = (alone(views[:, 0::2]) + alone(views[:, 1::2])).item() / 2
     assert abs(halves - expected.item()) > 0.02, "the other rank would not be missed"
+
+
+Part = tuple[torch.Tensor, torch.Tensor]  # logits (N, C), labels (N,)
+CUTS = {0: [(0, 9), (16, 20)], 1: [(9, 16), (20, 20)]}  # batches of two ranks; one is empty
+
+
+def said_and_true() -> Part:
+    """20 samples of 6 classes, of which one does not occur and two are guessed right often."""
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(5, (20,), generator=generator)
+    logits = torch.randn(20, 6, generator=generator)
+    logits[labels < 2, labels[labels < 2]] += 2
+    return logits, labels
+
+
+def metrics_of(batches: list[Part], strategy: Any) -> dict[str, Any]:
+    """What a test of these batches leaves; the logits are given in place of images."""
+    from active.predictor import Predictor
+    from datamodules.datamodule import Batch
+
+    class Said(Predictor):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return images, images
+
+    module = Said(6)
+    module._trainer = SimpleNamespace(strategy=strategy)
+    module.on_test_epoch_start()
+    for logits, labels in batches:
+        module.test_step(Batch(logits, labels, labels))
+    module.on_test_epoch_end()
+    return module.test_metrics
+
+
+def metrics_on_rank(folder: str, rank: int) -> None:
+    from pytorch_lightning.strategies import DDPStrategy
+
+    where = f"file://{folder}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    logits, labels = said_and_true()
+    batches = [(logits[i:j], labels[i:j]) for i, j in CUTS[rank]]
+    torch.save(metrics_of(batches, DDPStrategy()), f"{folder}/rank{rank}.pt")
+
+
+def test_metrics_are_those_of_torchmetrics_confusion_matrix(tmp_path: Path) -> None:
+    """On one process and on two that have unequal shares."""
+    from pytorch_lightning.strategies import SingleDeviceStrategy
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    logits, labels = said_and_true()
+    matrix = multiclass_confusion_matrix(logits, labels, 6).double()
+    recall = matrix.diagonal() / matrix.sum(dim=1)
+    assert recall.isnan().tolist() == [False] * 5 + [True]
+    assert len(recall.unique()) > 3
+    one = metrics_of([(logits, labels)], SingleDeviceStrategy("cpu"))
+    assert one["test/acc_per_class"] == recall.nan_to_num().tolist()
+    assert one["test/acc"] == (matrix.trace() / 20).item()
+    assert one["test/balanced_acc"] == recall[:5].mean().item()
+    ranks = [SERVER.Process(target=metrics_on_rank, args=(str(tmp_path), r)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    assert [finish(process) for process in ranks] == [0, 0]
+    recalls = one.pop("test/acc_per_class")
+    for rank in range(2):
+        two = torch.load(tmp_path / f"rank{rank}.pt")
+        assert two.pop("test/acc_per_class") == recalls
+        assert two == pytest.approx(one, abs=1e-6)

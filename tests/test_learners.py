@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from scipy import optimize
 from sklearn.linear_model import LogisticRegression
 
+from active import logistic
 from active.linear_classifier import GRID, LinearClassifier
 from active.logistic import fit_logistic
 from tests.conftest import TINY, Finished, only_run, rows_of, selected_of
@@ -29,9 +30,15 @@ def blobs(n: int, d: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, to
     return torch.from_numpy(rows.astype(np.float32)), torch.from_numpy(labels)
 
 
+@pytest.mark.parametrize("limit", ["", "ROOM", "TOGETHER"])
 @pytest.mark.parametrize("c", [1e-6, 0.01, 1.0, 100.0])
 @pytest.mark.parametrize(("n", "d"), [(12, 40), (60, 8), (9, 9)])
-def test_logistic_regression_is_sklearns(n: int, d: int, c: float) -> None:
+def test_logistic_regression_is_sklearns(
+    n: int, d: int, c: float, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with one block of the Hessian for all classes, and with blocks inverted one by one."""
+    if limit:
+        monkeypatch.setattr(logistic, limit, 1)
     features, labels = blobs(n, d, 3)
     ours = fit_logistic(features, labels, 3, c).numpy()
     inputs = np.concatenate([features.numpy(), np.ones((n, 1))], axis=1)
@@ -55,9 +62,13 @@ def test_classes_that_no_label_shows(shown: int) -> None:
     assert np.allclose(fit_logistic(features, labels, 4, 0.7).numpy(), slow, atol=1e-4)
 
 
+@pytest.mark.parametrize("room", [logistic.ROOM, 1])  # a block for each class, one for all
 @pytest.mark.parametrize("c", [0.1, 10.0])
-def test_the_optimum_is_reached_on_correlated_features(c: float) -> None:
+def test_the_optimum_is_reached_on_correlated_features(
+    c: float, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A few directions hold most of the variance, as in pretext features: L-BFGS gets nowhere."""
+    monkeypatch.setattr(logistic, "ROOM", room)
     rng = np.random.default_rng(0)
     spectrum = 1 / np.arange(1, 201) ** 1.5
     rows = np.maximum(rng.normal(size=(2000, 200)) * spectrum @ rng.normal(size=(200, 300)), 0)

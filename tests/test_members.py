@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from active.classifier import Classifier
-from active.members import load_committee, mean_row
+from active.committee import load_committee, mean_row
 from tests.conftest import TINY, Finished, only_run, rows_of, selected_of
 
 Cli = Callable[..., Finished]
@@ -29,7 +29,7 @@ def test_member_0_is_the_single_classifier(committee: Path, cli: Cli, tmp_path: 
     for command in ((*COMMITTEE, "--cycles", "0"), (*TINY, "--cycles", "0")):
         assert cli(*command, "--runs_dir", f"zero/{len(command)}").status == 0
     one, three = sorted((tmp_path / "zero").glob("**/model.ckpt"), key=lambda f: f.stat().st_size)
-    single, members = load_committee(one), load_committee(three)
+    single, members = load_committee(one, Classifier), load_committee(three, Classifier)
     assert [len(single), len(members)] == [1, 3]
     state = single[0].state_dict()
     assert all(torch.equal(state[k], v) for k, v in members[0].state_dict().items())
@@ -47,7 +47,7 @@ def test_rows_hold_the_mean_and_the_ensemble(committee: Path) -> None:
     images = images_of(data, "artifacts", False)
     assert images.test is not None
     row = rows_of(committee)[-1]
-    members = load_committee(committee / "cycle_2" / "model.ckpt")
+    members = load_committee(committee / "cycle_2" / "model.ckpt", Classifier)
     probs = torch.stack([probabilities(m, images, data) for m in members])
     labels = torch.from_numpy(images.test.labels)
     right = (probs.argmax(dim=2) == labels).double().mean(dim=1)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from active.classifier import Classifier
+from active.queries.bald import BALD
+from active.queries.batchbald import BatchBALD
 from active.queries.dbal import DBAL
 from active.query import Request
 from datamodules.seeds import Seeds
@@ -65,6 +67,25 @@ def test_masks_depend_on_seed_and_cycle_alone() -> None:
     assert not np.array_equal(chosen[0], chosen[2])
     seeds = {Request(1, cycle, Seeds(0)).seeds.stream("query", cycle, 1) for cycle in range(5)}
     assert len(seeds) == 5
+
+
+@pytest.mark.parametrize("query", [DBAL, BALD, BatchBALD])
+def test_a_batch_in_parts_is_the_batch(query: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier, images = make_pool("random")
+    whole, _ = ask(query(), classifier, images, 20)
+    sizes: list[int] = []
+    plain = Classifier.mc_logits
+
+    def seen(self: Classifier, pooled: Tensor, masks: Tensor) -> Tensor:
+        sizes.append(len(pooled))
+        return plain(self, pooled, masks)
+
+    monkeypatch.setattr(Classifier, "mc_logits", seen)
+    monkeypatch.setattr("active.montecarlo.CELLS", 7 * 25 * 5)  # 7 images of a batch of 16
+    parts, _ = ask(query(), classifier, images, 20)
+    assert sizes == [7, 7, 2] * 3 + [2]
+    assert np.array_equal(parts.indices, whole.indices)
+    assert np.allclose(parts.scores, whole.scores, rtol=1e-6)
 
 
 @pytest.mark.parametrize("samples", [1, True])

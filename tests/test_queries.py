@@ -11,8 +11,18 @@ import torch
 
 from active.arm import build_query
 from active.classifier import Classifier
+from active.committee import Committee
+from active.predictor import Outputs, Predictor
 from active.queries.passive import Random
-from active.query import Gathered, Query, Request, Selection, check_finite, check_selection
+from active.query import (
+    Gathered,
+    Query,
+    Request,
+    Selection,
+    check_finite,
+    check_selection,
+    unscored,
+)
 from conf.compose import compose_config, composer, plain
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
@@ -111,9 +121,9 @@ def ask(
     datamodule.at(1, asked=query.covers or ("unlabeled",))
     query.prepare(datamodule, devices.trainer, request)
     if query.covers:
-        for member in committee(classifier) if query.wants_committee else [classifier]:
-            trainer = devices.trainer(callbacks=[query])
-            trainer.predict(member, datamodule=datamodule, return_predictions=False)
+        asked = Committee(committee(classifier)) if query.wants_committee else classifier
+        trainer = devices.trainer(callbacks=[query])
+        trainer.predict(asked, datamodule=datamodule, return_predictions=False)
     gathered = query.gathered(pools, labels)
     columns = [*gathered.unlabeled.values(), *gathered.labeled.values()]
     assert not any(column.is_inference() for column in columns), "a strategy may work in place"
@@ -129,6 +139,17 @@ def committee(classifier: Classifier) -> list[Classifier]:
         other.head.weight.data = classifier.head.weight.data.roll(shift, dims=0)
         members.append(other)
     return members
+
+
+class Keep(Query):
+    """Keeps the logits of U, in the order of its indices."""
+
+    def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, torch.Tensor]:
+        return {"logits": outputs.logits}
+
+    def select(self, gathered: Gathered, request: Request) -> Selection:
+        self.logits = gathered.unlabeled["logits"]
+        return unscored(gathered.indices, torch.arange(request.budget))
 
 
 def test_every_option_is_in_this_table() -> None:
@@ -204,6 +225,23 @@ def test_scores_are_those_of_the_model(name: str) -> None:
         values = getattr(acquisition, name)(classifier(pixels)[1])
     assert np.allclose(selection.scores, values.numpy(), atol=1e-5)
     assert (np.diff(selection.scores) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "slow"), [("ens_lc", "least_confidence"), ("ens_me", "entropy"), ("ens_mm", "margin")]
+)
+def test_scores_of_a_committee_are_those_of_members_asked_one_by_one(name: str, slow: str) -> None:
+    from active import acquisition
+
+    classifier, images = make_pool("random")
+    keepers = [Keep() for _ in range(3)]
+    for keeper, member in zip(keepers, committee(classifier), strict=True):
+        ask(keeper, member, images, 50)
+    logits = torch.stack([keeper.logits for keeper in keepers])
+    values = getattr(acquisition, slow)(acquisition.mean_log_probs(logits)).numpy()
+    selection, _ = ask(make(name), classifier, images, 50)
+    assert np.array_equal(selection.scores, values[selection.indices - 10])
+    assert len(np.unique(values)) > 40
 
 
 def test_passive_arms_of_a_seed_share_their_order() -> None:

@@ -125,11 +125,7 @@ def test_without_validation_the_last_weights_count(tmp_path: Path, devices: Devi
     assert row["epoch_best"] == 1
 
 
-@pytest.mark.parametrize("cells", [2**24, 700])  # all of a batch at once, and 7 of it
-def test_metrics_equal_sklearns(
-    cells: int, datamodule: PoolDataModule, devices: Devices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("active.predictor.CELLS", cells)
+def test_metrics_equal_sklearns(datamodule: PoolDataModule, devices: Devices) -> None:
     classifier = make_classifier()
     row = Training(5, 1).fit(classifier, datamodule, devices, [], [])
     test = datamodule.images.test

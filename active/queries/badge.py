@@ -7,6 +7,7 @@ from torch import Tensor
 from active.badge import badge
 from active.predictor import Outputs, Predictor
 from active.query import Gathered, Query, Request, Selection, unscored
+from datamodules.distances import where_exact
 
 
 class BADGE(Query):
@@ -16,6 +17,6 @@ class BADGE(Query):
         return {"logits": outputs.logits, "features": outputs.features}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
-        kept = {k: v.cpu() if v.device.type == "mps" else v for k, v in gathered.unlabeled.items()}
+        kept = {k: where_exact(v) for k, v in gathered.unlabeled.items()}
         chosen = badge(kept["logits"], kept["features"], request.budget, request.generator)
         return unscored(gathered.indices, chosen)

@@ -40,12 +40,15 @@ class BatchBALD(MonteCarloQuery):
         self._best = []
 
     def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
-        logits = self.mc_logits(outputs, classifier)
-        scores = bald(logits)
-        self._best.append((outputs.indices.to(scores.device), scores, logits.transpose(0, 1)))
-        if sum(len(rows[0]) for rows in self._best) > ROOM * self.candidates:
-            self._best = [best(self._best, self.candidates)]
-        return {"bald": scores}
+        scores: list[Tensor] = []
+        for logits in self.mc_logits(outputs, classifier):
+            done = sum(map(len, scores))
+            scores.append(bald(logits))
+            indices = outputs.indices[done : done + len(scores[-1])].to(logits.device)
+            self._best.append((indices, scores[-1], logits.transpose(0, 1)))
+            if sum(len(rows[0]) for rows in self._best) > ROOM * self.candidates:
+                self._best = [best(self._best, self.candidates)]
+        return {"bald": torch.cat(scores)}
 
     @torch.inference_mode(False)
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
