@@ -49,7 +49,7 @@ def describe_pool(
     return described
 
 
-def sentence(described: dict[str, Any]) -> str:
+def summarize_pool(described: dict[str, Any]) -> str:
     """The description as one line."""
     words = [
         f"{described['size']} samples",

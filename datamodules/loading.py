@@ -52,7 +52,7 @@ class ImageDataModule(pl.LightningDataModule):
         self._on_device: dict[tuple[str, str], Tensor] = {}
 
     def loader_generator(self) -> torch.Generator:
-        """A loader's own, because it else draws from the global one, which dropout uses."""
+        """The loader's own; otherwise it draws from the global one, which dropout uses."""
         raise NotImplementedError
 
     def eval_loader(self, part: Part, indices: np.ndarray) -> DataLoader:
