@@ -164,7 +164,7 @@ def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> str | N
 
 def _files(raw: Raw) -> list[str]:
     assert isinstance(raw.decoder, FileDecoder)
-    return [str(path.resolve()) for path in raw.decoder.paths]
+    return [str(raw.decoder.path(i).resolve()) for i in range(len(raw.decoder.paths))]
 
 
 def _read_cache(folder: Path, source: Source, in_memory: bool, keep_pixels: bool) -> Images:
@@ -187,8 +187,7 @@ def _read_part(folder: Path, name: str, record: dict[str, Any], in_memory: bool)
     pixels: Tensor | None = None
     decoder: Decoder | None = None
     if record["roots"] is not None:
-        paths = [Path(path) for path in record["roots"][name]]
-        decoder = FileDecoder(paths, channels, height)
+        decoder = FileDecoder(record["roots"][name], channels, height)
     elif in_memory:
         # Copy-on-write mode: torch wants writable memory, the pages stay shared while none writes.
         pixels = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
