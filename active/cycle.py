@@ -21,7 +21,14 @@ from active.committee import Committee, Votes, load_committee, mean_row
 from active.cycle_zero import CycleZero
 from active.display import Display
 from active.folder import RunFolder
-from active.pool_report import SHEET, class_entropy, contact_sheet, describe_pool, png, sentence
+from active.pool_report import (
+    SHEET,
+    class_entropy,
+    contact_sheet,
+    describe_pool,
+    png,
+    summarize_pool,
+)
 from active.predictor import Predictor
 from active.query import Query, Request, Selection, check_finite, check_selection
 from active.training import Training
@@ -143,7 +150,7 @@ class Run:
             self.candidates.num_classes,
             self.candidates.scores,
         )
-        log.info("initial pool: %s", sentence(described))
+        log.info("initial pool: %s", summarize_pool(described))
         sheet = contact_sheet(self.images.train.take(selection.indices[: SHEET**2]).numpy())
         self.folder.write_pool(described, png(sheet))
         for logger in self.loggers:

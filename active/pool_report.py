@@ -58,7 +58,7 @@ def class_entropy(counts: np.ndarray) -> float:
     return float(-(shares * np.log(shares)).sum()) + 0.0
 
 
-def sentence(described: dict[str, Any]) -> str:
+def summarize_pool(described: dict[str, Any]) -> str:
     """The description as one line."""
     words = [
         f"{described['size']} samples",

@@ -23,7 +23,7 @@ from conf.identity import ERROR
 from conf.jobs import Job, compose_job
 from conf.launchers import LAUNCHER, LAUNCHERS, given_of
 from conf.words import quoted
-from datamodules.errors import UserError, sentence
+from datamodules.errors import UserError, user_message
 
 JOBS = "jobs.json"
 
@@ -80,7 +80,7 @@ class Grid:
                 raise
             failure = f"it ended itself with status {stop.code}"
         except Exception as error:
-            failure = sentence(error) or traceback.format_exc().strip()
+            failure = user_message(error) or traceback.format_exc().strip()
         else:
             failure = ""
         if failure:

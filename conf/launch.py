@@ -16,7 +16,7 @@ from conf.help import help_text
 from conf.identity import ERROR
 from conf.jobs import Job
 from conf.launchers import check_engine
-from datamodules.errors import UserError, sentence
+from datamodules.errors import UserError, user_message
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def launch(program: Program) -> None:
         else:
             load(program.handler)(jobs[0])
     except (UserError, OSError) as error:
-        told = sentence(error)
+        told = user_message(error)
         if told is None:
             raise
         _complain(told)

@@ -74,7 +74,6 @@ class PoolDataModule(ImageDataModule):
         self.cycle, self.member = 0, 0
         self.asked: tuple[str, ...] = ("unlabeled",)  # pools that a query's pass covers
         self.paired = 0
-        self._augmentation_seed = (-1, -1, -1, 0)  # cycle, member, epoch or step, seed
 
     def at(
         self, cycle: int, member: int = 0, asked: tuple[str, ...] = ("unlabeled",), paired: int = 0
@@ -136,19 +135,11 @@ class PoolDataModule(ImageDataModule):
         images, indices = self.raw(part, batch)
         if trainer.training:
             moment = trainer.global_step if self.paired else trainer.current_epoch
-            images = self.augmenter(images, indices, self._augmentation(moment))
+            seed = self.seeds.of(self.member).stream("augmentation", self.cycle, moment)
+            images = self.augmenter(images, indices, seed)
         blind = trainer.predicting or self.paired
         labels = None if blind else self.labels(part, indices)
         return Batch(self.lay_out(self.normalizer(images)), labels, indices)
-
-    def _augmentation(self, moment: int) -> int:
-        """The seed of an epoch's augmentations, or of a step's."""
-        *known, seed = self._augmentation_seed
-        now = (self.cycle, self.member, moment)
-        if now != tuple(known):
-            seed = self.seeds.of(self.member).stream("augmentation", self.cycle, moment)
-            self._augmentation_seed = (*now, seed)
-        return seed
 
 
 def channel_statistics(part: Part) -> tuple[list[float], list[float]]:

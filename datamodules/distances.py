@@ -8,12 +8,13 @@ in any block and on any device, zero between duplicates, and ties are true ties.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 BLOCK = 512  # rows
+TILE = (1024, 2**14)  # rows and columns of all pairs at once: 128 MiB of float64
 WITHOUT_FLOAT64 = "mps"
 
 
@@ -28,18 +29,13 @@ def where_exact(tensor: Tensor) -> Tensor:
 
 
 def exact(features: Tensor) -> Tensor:
-    """Rows in float64, on the grid on which their products are exact."""
+    """Rows in float64, rounded to multiples of 2^-24, so that their products are exact."""
     return features.double().mul_(2.0**24).round_().mul_(2.0**-24)
 
 
 def exact_blocks(features: Tensor) -> Iterator[Tensor]:
     """Exact rows, BLOCK at a time."""
     return map(exact, features.split(BLOCK))
-
-
-def row_blocks(x: Tensor) -> tuple[Tensor, ...]:
-    """Positions, so many at once that a row for each is 128 MiB of float64."""
-    return torch.arange(len(x), device=x.device).split(max(1, 2**24 // len(x)))
 
 
 def block_rows(centers: Tensor) -> int:
@@ -52,18 +48,23 @@ def block_rows(centers: Tensor) -> int:
 
 
 def squared_distances(
-    x: Tensor, y: Tensor, norms: Tensor | None = None, memory: Tensor | None = None
+    x: Tensor,
+    y: Tensor,
+    norms: Tensor | None = None,
+    memory: Tensor | None = None,
+    own: Tensor | None = None,
 ) -> Tensor:
     """(A, B) squared distances of exact rows; `norms` are the squared ones of `y` if known.
 
     They are written to `memory`, one-dimensional, where they fit: a heap that is given large
-    blocks of changing sizes again and again grows.
+    blocks of changing sizes again and again grows. `own` are the squared norms of `x` if known.
     """
     norms, cells, out = squared_norms(y) if norms is None else norms, len(x) * len(y), None
     if memory is not None and cells <= len(memory):
         out = memory[:cells].view(len(x), len(y))
     products = torch.addmm(norms, x, y.T, alpha=-2, out=out)
-    return products.add_(squared_norms(x)[:, None]).clamp_(min=0)
+    own = squared_norms(x) if own is None else own
+    return products.add_(own[:, None]).clamp_(min=0)
 
 
 def bounds_to_nearest(features: Tensor, centers: Tensor) -> Tensor:
@@ -91,25 +92,60 @@ def squared_norms(x: Tensor) -> Tensor:
     return x.square().sum(1)
 
 
+def tiles(
+    features: Tensor, *, products: bool = False, twice: bool = True
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows, columns and their squared distances, or inner products, for all pairs of samples.
+
+    Each tile, of at most TILE, is written over the last one.
+
+    Args:
+        twice: False leaves out the tiles whose pairs are all the mirror image of another tile's.
+    """
+    x = exact(features)
+    norms = torch.cat([squared_norms(part) for part in x.split(BLOCK)])
+    height, width = (min(len(x), side) for side in TILE)
+    memory = x.new_empty(height * width)
+    for rows in _slices(len(x), height):
+        for columns in _slices(len(x), width):
+            if columns.stop <= rows.start and not twice:
+                continue
+            a, b = x[rows], x[columns]
+            if products:
+                tile = torch.mm(a, b.T, out=memory[: len(a) * len(b)].view(len(a), len(b)))
+            else:
+                tile = squared_distances(a, b, norms[columns], memory, norms[rows])
+            yield rows, columns, tile
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 def nearest_neighbors(features: Tensor, k: int) -> Tensor:
     """(N, k) int64, each sample's k nearest others by inner product, nearest first.
 
     A duplicate of the sample may be among them, the sample itself never; which of equally near ones
     is undefined. AssertionError unless k < N.
     """
+    return nearest(features, k, products=True)[1]
+
+
+def nearest(features: Tensor, k: int, *, products: bool = False) -> tuple[Tensor, Tensor]:
+    """(N, k) squared distances, or inner products, of each sample and its k nearest others, nearest
+    first; and (N, k) which these are. AssertionError unless k < N.
+    """
     assert 0 < k < len(features), f"{k} neighbors of {len(features)} samples"
-    return torch.cat([indices for _, indices in nearest(features, k, lambda x, y: x @ y.T)])
-
-
-def nearest(
-    features: Tensor, k: int, similarity: Callable[[Tensor, Tensor], Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Blocks of (n, k) similarities, descending, and of the samples they belong to."""
-    x = exact(features)
-    for block in row_blocks(x):
-        values = similarity(x[block], x)
-        values[torch.arange(len(block), device=x.device), block] = -math.inf
-        yield values.topk(k)
+    farthest = -math.inf if products else math.inf
+    values = features.new_full((len(features), k), farthest, dtype=torch.float64)
+    samples = torch.zeros_like(values, dtype=torch.int64)
+    for rows, columns, tile in tiles(features, products=products):
+        tile.diagonal(rows.start - columns.start).fill_(farthest)
+        new, place = tile.topk(min(k, tile.shape[1]), largest=products)
+        values[rows], order = torch.cat([values[rows], new], 1).topk(k, largest=products)
+        place = torch.cat([samples[rows], place + columns.start], 1)
+        samples[rows] = place.gather(1, order)
+    return values, samples
 
 
 def purity_radius(features: Tensor, clusters: Tensor, purity: float = 0.95) -> float:
@@ -120,20 +156,20 @@ def purity_radius(features: Tensor, clusters: Tensor, purity: float = 0.95) -> f
     order statistic of these distances. Infinite if too few samples have such a neighbor.
     """
     assert 0 < purity <= 1, f"a purity of {purity}"
-    x, found = exact(features), []
-    for block in row_blocks(x):
-        same = clusters[block, None] == clusters
-        found.append(squared_distances(x[block], x).masked_fill_(same, math.inf).amin(1))
+    other = features.new_full((len(features),), math.inf, dtype=torch.float64)
+    for rows, columns, tile in tiles(features, twice=False):
+        tile.masked_fill_(clusters[rows, None] == clusters[columns], math.inf)
+        for side, dim in ((rows, 1), (columns, 0)):
+            other[side] = torch.minimum(other[side], tile.amin(dim))
     count = math.ceil(purity * len(features) - 1e-9)
-    squared = float(torch.cat(found).topk(count).values[-1])
+    squared = float(other.topk(count).values[-1])
     root = math.sqrt(squared)
     return root if root * root <= squared else math.nextafter(root, 0)
 
 
 def smallest_distance(features: Tensor) -> float:
     """The smallest Euclidean distance above 0 of two rows; 1 where there are none."""
-    x, smallest = exact(features), math.inf
-    for rows in row_blocks(x):
-        squared = squared_distances(x[rows], x)
-        smallest = min(smallest, float(squared.masked_fill_(squared <= 0, math.inf).min()))
-    return math.sqrt(smallest) if math.isfinite(smallest) else 1.0
+    smallest = features.new_full((), math.inf, dtype=torch.float64)
+    for _, _, tile in tiles(features, twice=False):
+        smallest = torch.minimum(smallest, tile.masked_fill_(tile <= 0, math.inf).amin())
+    return math.sqrt(float(smallest)) if smallest.isfinite() else 1.0

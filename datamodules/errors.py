@@ -51,7 +51,7 @@ def describe_os_error(error: OSError) -> str | None:
     )
 
 
-def sentence(error: BaseException) -> str | None:
+def user_message(error: BaseException) -> str | None:
     """What to tell a user about a failure that they can mend; None for a bug."""
     if isinstance(error, UserError):
         return str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from datamodules.sources import Opened, Raw
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
 SHOWN = 20  # unreadable files named in the message; the rest are counted
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -47,22 +48,27 @@ class FileDecoder:
         border: pixels of `size` on each side that are zeros around the image, as MNIST's are.
     """
 
-    def __init__(self, paths: list[Path], channels: int, size: int, border: int = 0):
-        self.paths, self.shape, self.border = paths, (channels, size, size), border
+    def __init__(self, paths: Iterable[str | Path], channels: int, size: int, border: int = 0):
+        # Bytes in one array: workers would copy the pages of Path objects by counting references.
+        self.paths = np.array([os.fsencode(path) for path in paths], dtype=bytes)
+        self.shape, self.border = (channels, size, size), border
+
+    def path(self, position: int) -> Path:
+        return Path(os.fsdecode(self.paths[position]))
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         images = np.empty((len(positions), *self.shape), dtype=np.uint8)
         for row, position in enumerate(positions):
-            images[row] = self.decode(self.paths[position])
+            images[row] = self.decode(position)
         return images
 
     def subset(self, keep: np.ndarray) -> FileDecoder:
-        return FileDecoder([self.paths[i] for i in keep], *self.shape[:2], self.border)
+        return FileDecoder(self.paths[keep], *self.shape[:2], self.border)
 
-    def decode(self, path: Path) -> np.ndarray:
+    def decode(self, position: int) -> np.ndarray:
         channels, side, _ = self.shape
         size = side - 2 * self.border
-        with Image.open(path) as opened:
+        with Image.open(self.path(position)) as opened:
             image = _in_8_bits(ImageOps.exif_transpose(opened))
             image = image.convert("L" if channels == 1 else "RGB")
         if min(image.size) != size:
@@ -88,19 +94,21 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def _map_files(function: Callable[[Path], Result], paths: Iterable[Path]) -> list[Result]:
+def _map_files(
+    function: Callable[[Item], Result], items: Sequence[Item], path: Callable[[Item], object] = str
+) -> list[Result]:
     """`function` of every file, in threads; all unreadable files are named in one sentence."""
 
-    def attempt(path: Path) -> Result | Exception:
+    def attempt(item: Item) -> Result | Exception:
         try:
-            return function(path)
+            return function(item)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return error
 
-    paths = list(paths)
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(attempt, paths))
-    broken = [str(p) for p, r in zip(paths, results, strict=True) if isinstance(r, Exception)]
+        results = list(pool.map(attempt, items))
+    failed = [item for item, r in zip(items, results, strict=True) if isinstance(r, Exception)]
+    broken = [str(path(item)) for item in failed]
     if broken:
         more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         raise UserError(f"unreadable images: {', '.join(broken[:SHOWN])}{more}")
@@ -114,13 +122,12 @@ def decode_all(decoder: FileDecoder, out: np.ndarray | None) -> str:
     """
 
     def decode(position: int) -> bytes:
-        pixels = decoder.decode(decoder.paths[position])
+        pixels = decoder.decode(position)
         if out is not None:
             out[position] = pixels
         return hashlib.sha256(pixels.tobytes()).digest()
 
-    positions = {path: i for i, path in enumerate(decoder.paths)}
-    digests = _map_files(lambda path: decode(positions[path]), decoder.paths)
+    digests = _map_files(decode, range(len(decoder.paths)), decoder.path)
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
@@ -243,7 +250,9 @@ def _classes(paths: list[Path], base: Path) -> tuple[str, ...] | None:
         return None
     if depths == {True, False}:
         loose = next(p for p in paths if len(p.relative_to(base).parts) == 1)
-        raise UserError(f"{base}: some images lie in class folders and some do not, as {loose}")
+        raise UserError(
+            f"{base}: some images lie in class folders and some do not, for example {loose}"
+        )
     names = tuple(sorted({path.relative_to(base).parts[0] for path in paths}))
     if len(names) == 1:
         raise UserError(f"{base}: a classifier needs at least two classes, found only {names[0]!r}")

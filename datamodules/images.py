@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ class Part:
 
     `pixels` is an (N, C, H, W) uint8 tensor over the memory-mapped cache; it is None when images
     are streamed, and `decoder` then reads them, batch by batch, in the loader's workers.
+    `copies` on devices are shared by all who use the part, and go with it.
     """
 
     ids: list[str]
@@ -36,6 +37,9 @@ class Part:
     shape: tuple[int, int, int]
     pixels: Tensor | None
     decoder: Decoder | None
+    copies: dict[Any, Tensor | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,7 +47,8 @@ class Part:
     def take(self, positions: np.ndarray) -> Tensor:
         """(n, C, H, W) uint8 images at `positions`, wherever they are kept."""
         if self.pixels is not None:
-            return self.pixels[torch.from_numpy(np.asarray(positions, dtype=np.int64))]
+            chosen = torch.from_numpy(np.asarray(positions, dtype=np.int64))
+            return self.pixels.index_select(0, chosen)  # several times faster than pixels[chosen]
         assert self.decoder is not None
         return torch.from_numpy(self.decoder(np.asarray(positions)))
 
@@ -159,7 +164,7 @@ def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> str | N
 
 def _files(raw: Raw) -> list[str]:
     assert isinstance(raw.decoder, FileDecoder)
-    return [str(path.resolve()) for path in raw.decoder.paths]
+    return [str(raw.decoder.path(i).resolve()) for i in range(len(raw.decoder.paths))]
 
 
 def _read_cache(folder: Path, source: Source, in_memory: bool, keep_pixels: bool) -> Images:
@@ -182,8 +187,7 @@ def _read_part(folder: Path, name: str, record: dict[str, Any], in_memory: bool)
     pixels: Tensor | None = None
     decoder: Decoder | None = None
     if record["roots"] is not None:
-        paths = [Path(path) for path in record["roots"][name]]
-        decoder = FileDecoder(paths, channels, height)
+        decoder = FileDecoder(record["roots"][name], channels, height)
     elif in_memory:
         # Copy-on-write mode: torch wants writable memory, the pages stay shared while none writes.
         pixels = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))

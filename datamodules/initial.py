@@ -131,7 +131,7 @@ def random_remainder(names: np.ndarray, sizes: np.ndarray, budget: int, seed: in
 
 
 def rank_within(groups: np.ndarray) -> np.ndarray:
-    """The how-manieth of its group each element is, from 0.
+    """Each element's rank within its group, from 0.
 
     >>> rank_within(np.array([4, 2, 4, 4, 2])).tolist()
     [0, 0, 1, 2, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ DEVICE_SHARE = 0.5  # of the device's free memory that images may take
 
 
 class _Positions(Dataset):
-    """Batches of positions; with `part`, also their pixels, decoded in a loader worker."""
+    """Batches of positions; with `part`, also their pixels, taken in a loader worker."""
 
     def __init__(self, part: Part | None):
-        self.part = part
+        # What a worker needs, without copies on devices, which cannot be sent to another process.
+        self.part = None if part is None else replace(part, ids=[], labels=None)
 
     def __getitem__(self, batch: np.ndarray) -> tuple[Tensor, ...]:
         indices = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.int64))
@@ -33,9 +35,10 @@ class _Positions(Dataset):
 class ImageDataModule(pl.LightningDataModule):
     """Serves batches of a data set's images by position.
 
-    In memory, the loader yields indices; gather, augmentation and normalization happen after the
-    transfer, on the batch, on the device, where the images are copied once if they fit. When
-    streaming, the loader's workers decode, and the rest is the same: both give the same batches.
+    Where the images fit on the device, they are copied there once and the loader yields indices;
+    gather, augmentation and normalization happen after the transfer, on the batch, on the device.
+    Where they do not, or stay in their files, the loader's workers take or decode them, and the
+    rest is the same: both give the same batches.
 
     Args:
         eval_batch_size: for passes without training, on each device.
@@ -49,10 +52,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.images, self.eval_batch_size = images, eval_batch_size
         self.workers = workers
         self.channels_last = channels_last
-        self._on_device: dict[tuple[str, str], Tensor] = {}
 
     def loader_generator(self) -> torch.Generator:
-        """A loader's own, because it else draws from the global one, which dropout uses."""
+        """The loader's own; otherwise it draws from the global one, which dropout uses."""
         raise NotImplementedError
 
     def eval_loader(self, part: Part, indices: np.ndarray, most: int | None = None) -> DataLoader:
@@ -69,7 +71,9 @@ class ImageDataModule(pl.LightningDataModule):
         Args:
             most: workers, for a loader that is seldom read: they end with each pass.
         """
-        streamed = part.pixels is None
+        trainer = self.trainer
+        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
+        streamed = resident(part, device) is None
         workers = self._count_workers(most) if streamed else 0
         return DataLoader(
             _Positions(part if streamed else None),
@@ -90,7 +94,7 @@ class ImageDataModule(pl.LightningDataModule):
     def raw(self, part: Part, batch: Any) -> tuple[Tensor, Tensor]:
         """(indices[, pixels]) on the device -> uint8 images (N, C, H, W) and indices (N,)."""
         indices = batch[0]
-        return (batch[1] if len(batch) > 1 else self._gather(part, indices)), indices
+        return (batch[1] if len(batch) > 1 else _gather(part, indices)), indices
 
     def lay_out(self, images: Tensor) -> Tensor:
         """Images in the memory layout that the network wants."""
@@ -98,28 +102,37 @@ class ImageDataModule(pl.LightningDataModule):
             return images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def _gather(self, part: Part, indices: Tensor) -> Tensor:
-        assert part.pixels is not None
-        pixels = self._resident("pixels", part, part.pixels, indices.device)
-        if pixels.device == indices.device:
-            return pixels[indices]
-        return pixels[indices.cpu()].to(indices.device)  # the images do not fit on the device
-
     def labels(self, part: Part, indices: Tensor) -> Tensor:
         assert part.labels is not None
-        labels = self._resident("labels", part, torch.from_numpy(part.labels), indices.device)
+        key = ("labels", indices.device)
+        if key not in part.copies:
+            part.copies[key] = torch.from_numpy(part.labels).to(indices.device)
+        labels = part.copies[key]
+        assert labels is not None
         return labels[indices]
 
-    def _resident(self, what: str, part: Part, tensor: Tensor, device: torch.device) -> Tensor:
-        """`tensor` on `device`, copied there once, or as it is where it would not fit."""
-        if device.type == "cpu":
-            return tensor
-        key = (what, "test" if part is self.images.test else "train")
-        if key not in self._on_device:
-            fits = tensor.nbytes <= DEVICE_SHARE * _free_memory(device)
-            self._on_device[key] = tensor.to(device) if fits else tensor
-        return self._on_device[key]
+
+def resident(part: Part, device: torch.device) -> Tensor | None:
+    """The pixels of `part` on `device`, copied there once; None where they are not to be there."""
+    if part.pixels is None or device.type == "cpu":
+        return part.pixels
+    key = ("pixels", device)
+    if key not in part.copies:
+        fits = part.pixels.nbytes <= DEVICE_SHARE * _free_memory(device)
+        part.copies[key] = part.pixels.to(device) if fits else None
+    return part.copies[key]
+
+
+def _gather(part: Part, indices: Tensor) -> Tensor:
+    pixels = resident(part, indices.device)
+    if pixels is None:  # asked for without a loader, whose workers would have taken them
+        return part.take(indices.cpu().numpy()).to(indices.device)
+    return pixels.index_select(0, indices)
 
 
 def _free_memory(device: torch.device) -> float:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+    """Bytes that a tensor could still take: what PyTorch keeps for later counts as free."""
+    if device.type != "cuda":
+        return float("inf")
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept

@@ -77,7 +77,6 @@ class PretextDataModule(ImageDataModule):
             *(["bank", "probe"] if monitor and images.test is not None else []),
             *(["held_out"] if len(self.held_out) else []),
         ]
-        self._augmentation_seed = (-1, 0)  # epoch, seed
 
     @property
     def num_steps(self) -> int:
@@ -136,7 +135,5 @@ class PretextDataModule(ImageDataModule):
         """The batch that training makes of uint8 images in an epoch."""
         if self.views is None:
             return ViewBatch(self.lay_out(images.float() / 255), indices)
-        if self._augmentation_seed[0] != epoch:
-            self._augmentation_seed = (epoch, self.seeds.stream("augmentation", epoch))
-        views = self.views(images, indices, self._augmentation_seed[1])
+        views = self.views(images, indices, self.seeds.stream("augmentation", epoch))
         return ViewBatch(self.lay_out(views), indices)

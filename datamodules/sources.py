@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -174,16 +175,22 @@ def _torchvision(root: str, name: str, reader: Callable[..., Any], train: bool) 
         return reader(root, train=train, download=False)
     except RuntimeError:
         pass  # torchvision's "Dataset not found or corrupted"
+    with downloading(name, Path(root)):
+        return reader(root, train=train, download=True)
+
+
+@contextmanager
+def downloading(name: str, root: Path) -> Iterator[None]:
+    """Around a download of data set `name` into `root`, which is made; UserError if it fails."""
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # a dead network is answered in seconds
     try:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        return reader(root, train=train, download=True)
+        root.mkdir(parents=True, exist_ok=True)
+        yield
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{name} is not under {Path(root).resolve()} and could not be downloaded "
-            f"({' '.join(str(error).split())}); "
-            "give its folder with --data.root or DATA_ROOT"
+            f"{name} is not under {root.resolve()} and could not be downloaded "
+            f"({' '.join(str(error).split())}); give its folder with --data.root or DATA_ROOT"
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)

@@ -14,8 +14,10 @@ Van Gansbeke et al. 2020, "SCAN: Learning to Classify Images without Labels", af
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import radians
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,28 +39,30 @@ BLEND = (0.05, 0.95)  # factor of color, contrast, brightness and sharpness
 BITS = (4, 8)  # posterize keeps 4 to 7: the authors truncate a number below 8
 
 
-def _is(operation: Tensor, name: str) -> Tensor:
-    """Where (N,) operation numbers are `name`: (N,) float32, 1 or 0."""
-    return (operation == OPERATIONS.index(name)).float()
+def _is(operation: Tensor) -> dict[str, Tensor]:
+    """Where operation numbers, of any shape, are of each name: float32 of that shape, 1 or 0."""
+    numbers = torch.arange(len(OPERATIONS), device=operation.device)
+    chosen = (operation == numbers.view(-1, *(1,) * operation.dim())).float()
+    return dict(zip(OPERATIONS, chosen, strict=True))
 
 
 def affine(operation: Tensor, level: Tensor, height: int, width: int) -> Tensor:
-    """(N,) numbers and levels -> (N, 3, 3), from a pixel of the result to where it looks.
+    """(..., N) numbers and levels -> (..., N, 3, 3), from a pixel of the result to its source.
 
     In pixels around the center of the image; the identity for operations of color. Shears keep the
     first row or column in place, as PIL's do.
     """
-    signed = 2 * level - 1
-    angle = signed * ANGLE * _is(operation, "rotate")
-    along_x, along_y = (signed * SHEAR * _is(operation, f"shear_{axis}") for axis in "xy")
-    shift_x, shift_y = (signed * SHIFT * _is(operation, f"translate_{axis}") for axis in "xy")
+    chosen, signed = _is(operation), 2 * level - 1
+    angle, shear, shift = signed * ANGLE * chosen["rotate"], signed * SHEAR, signed * SHIFT
+    along_x, along_y = (shear * chosen[f"shear_{axis}"] for axis in "xy")
+    shift_x, shift_y = (shift * chosen[f"translate_{axis}"] for axis in "xy")
     cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(level), torch.ones_like(level)
-    rows = [
-        [cos, along_x - sin, shift_x * width + along_x * height / 2],
-        [along_y + sin, cos, shift_y * height + along_y * width / 2],
-        [zero, zero, one],
-    ]
-    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    entries = [
+        cos, along_x - sin, shift_x * width + along_x * height / 2,
+        along_y + sin, cos, shift_y * height + along_y * width / 2,
+        zero, zero, one,
+    ]  # fmt: skip
+    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:
@@ -85,13 +89,28 @@ def equalize(images: Tensor) -> Tensor:
     """
     levels = (images * 255).round_().long().flatten(2).flatten(0, 1)  # (N C, H W)
     ones = torch.ones((), dtype=torch.int32, device=images.device).expand(levels.shape)
-    counts = ones.new_zeros(len(levels), 256).scatter_add_(1, levels, ones)
+    with _in_any_order():
+        counts = ones.new_zeros(len(levels), 256).scatter_add_(1, levels, ones)
     brightest = counts.gather(1, levels.amax(dim=1, keepdim=True))
     step = (levels.shape[1] - brightest) // 255
     below = counts.cumsum(dim=1, dtype=torch.int32) - counts
     table = ((below + step // 2) // step.clamp_min(1)).clamp_(0, 255)
     table = torch.where(step > 0, table, torch.arange(256, device=images.device)) / 255
     return table.gather(1, levels).view_as(images)
+
+
+@contextmanager
+def _in_any_order() -> Iterator[None]:
+    """For sums of integers, which have one result: the deterministic way on a GPU is a sort."""
+    if not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=warn_only)
 
 
 def _stretch(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,58 +121,87 @@ def _stretch(images: Tensor) -> tuple[Tensor, Tensor]:
     return gain, torch.where(flat, 0.0, -low * gain)
 
 
-def _blend(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
+class Color(NamedTuple):
+    """What color operations do, as float32 of any one shape, known before the pixels are."""
+
+    gain: Tensor  # of the image: brightness, contrast and color
+    shift: Tensor  # in mean lumas: contrast
+    gray: Tensor  # in lumas: color
+    blur: Tensor  # in sums of the pixels around: sharpness
+    autocontrast: Tensor  # 1 or 0, like the next two
+    equalize: Tensor
+    posterize: Tensor
+    levels: Tensor  # of posterize
+    threshold: Tensor  # of solarize; 2, above every pixel, for all others
+
+
+def color_of(operation: Tensor, level: Tensor, channels: int) -> Color:
+    """Numbers of operations (place in `OPERATIONS`) and levels, of one shape -> their `Color`.
+
+    A level is uniform on [0, 1), from the lowest to the highest value of the operation.
+    """
+    chosen = _is(operation)
+    missing = 1 - (BLEND[0] + (BLEND[1] - BLEND[0]) * level)
+    gray = chosen["color"] if channels == 3 else torch.zeros_like(missing)
+    return Color(
+        gain=1 - missing * (chosen["contrast"] + gray + chosen["brightness"]),
+        shift=missing * chosen["contrast"],
+        gray=missing * gray,
+        blur=missing * chosen["sharpness"] / 13,
+        autocontrast=chosen["autocontrast"],
+        equalize=chosen["equalize"],
+        posterize=chosen["posterize"],
+        levels=(BITS[0] + (BITS[1] - BITS[0]) * level).floor().exp2(),
+        threshold=torch.where(operation == OPERATIONS.index("solarize"), level, 2.0),
+    )
+
+
+def _blend(images: Tensor, color: Color) -> Tensor:
     """autocontrast, brightness, contrast, color and sharpness: gain x image + shift + (gray, blur).
 
-    `factor` (N,) applies to the last four; a sample of another operation stays as it is.
+    A sample of another operation stays as it is.
     """
-    missing = 1 - factor
-    contrast, gray = _is(operation, "contrast"), _is(operation, "color")
-    if images.shape[1] == 1:
-        gray = torch.zeros_like(gray)
-    gain = 1 - missing * (contrast + gray + _is(operation, "brightness"))
-    gain, shift = gain[:, None], (missing * contrast * mean_luma(images))[:, None]
-    stretched, stretch = _is(operation, "autocontrast")[:, None], _stretch(images)
+    gain, shift = color.gain[:, None], (color.shift * mean_luma(images))[:, None]
+    stretched, stretch = color.autocontrast[:, None], _stretch(images)
     gain, shift = gain.lerp(stretch[0], stretched), shift.lerp(stretch[1], stretched)
     result = (images * gain[:, :, None, None]).add_(shift[:, :, None, None])
     if images.shape[1] == 3:
-        result.add_(luma(images) * (missing * gray).view(-1, 1, 1, 1))
-    _add_blur(result, images, missing * _is(operation, "sharpness"))
+        result.add_(luma(images) * color.gray.view(-1, 1, 1, 1))
+    _add_blur(result, images, color.blur)
     return result.clamp_(0, 1)
 
 
 def _add_blur(result: Tensor, images: Tensor, weight: Tensor) -> None:
-    """Move `result` by `weight` (N,) from `images` to their 3 x 3 blur, borders aside, as PIL."""
+    """Move `result` by 13 `weight` (N,) from `images` to their 3 x 3 blur, borders aside, as PIL.
+
+    The kernel is 5 in the middle and 1 around, over 13: box / 13 less 9 / 13 of the pixel.
+    """
     if min(images.shape[2:]) <= 2:
         return
     rows = (images[:, :, :-2] + images[:, :, 1:-1]).add_(images[:, :, 2:])
     box = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
     inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
-    # The kernel is 5 in the middle and 1 around, over 13: box / 13 less 9 / 13 of the pixel.
-    result[inner].add_(box.sub_(images[inner], alpha=9).mul_(weight.view(-1, 1, 1, 1) / 13))
+    result[inner].add_(box.sub_(images[inner], alpha=9).mul_(weight.view(-1, 1, 1, 1)))
 
 
-def _posterize(images: Tensor, bits: Tensor) -> Tensor:
-    levels = bits.exp2().view(-1, 1, 1, 1)
+def _posterize(images: Tensor, levels: Tensor) -> Tensor:
+    levels = levels.view(-1, 1, 1, 1)
     return (images * levels).floor_().minimum(levels - 1).div_(levels)
 
 
-def recolor(images: Tensor, operation: Tensor, level: Tensor) -> Tensor:
+def recolor(images: Tensor, color: Color) -> Tensor:
     """One color operation for each sample; operations of geometry leave it as it is.
 
     All are computed for all samples and one is selected: no branches, no wait for the device.
 
     Args:
         images: (N, C, H, W) float32 in [0, 1].
-        operation: (N,) int64, place in `OPERATIONS`.
-        level: (N,) uniform on [0, 1), from the lowest to the highest value of the operation.
+        color: of shape (N,).
     """
-    result = _blend(images, operation, BLEND[0] + (BLEND[1] - BLEND[0]) * level)
-    bits = (BITS[0] + (BITS[1] - BITS[0]) * level).floor()
-    for name, other in (("equalize", equalize(images)), ("posterize", _posterize(images, bits))):
-        result.lerp_(other, _is(operation, name).view(-1, 1, 1, 1))
-    threshold = torch.where(operation == OPERATIONS.index("solarize"), level, 2.0)
-    return torch.where(images >= threshold.view(-1, 1, 1, 1), 1 - images, result)
+    result = _blend(images, color)
+    result.lerp_(equalize(images), color.equalize.view(-1, 1, 1, 1))
+    result.lerp_(_posterize(images, color.levels), color.posterize.view(-1, 1, 1, 1))
+    return torch.where(images >= color.threshold.view(-1, 1, 1, 1), 1 - images, result)
 
 
 def cut_out(images: Tensor, draws: Tensor, largest: int, fill: Tensor) -> Tensor:
@@ -222,11 +270,13 @@ class StrongViews:
 
     def _operate(self, images: Tensor, operations: Tensor, levels: Tensor, flip: Tensor) -> Tensor:
         """The operations (N, ops), at levels (N, ops) in [0, 1), after the flip (N,) in [0, 1)."""
-        height, width = images.shape[2:]
+        _, channels, height, width = images.shape
+        operations, levels = operations.T.contiguous(), levels.T.contiguous()  # (ops, N)
+        for step in zip(*color_of(operations, levels, channels), strict=True):
+            images = recolor(images, Color(*step))
         maps = torch.eye(3, device=images.device).repeat(len(images), 1, 1)
         if self.flip:
             maps[:, 0, 0] = torch.where(flip < 0.5, -1.0, 1.0)
-        for operation, level in zip(operations.unbind(1), levels.unbind(1), strict=True):
-            images = recolor(images, operation, level)
-            maps = compose(maps, affine(operation, level, height, width))
+        for step in affine(operations, levels, height, width):
+            maps = compose(maps, step)
         return warp(images, maps)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
 
 from datamodules.errors import UserError
 from datamodules.folders import FileDecoder
-from datamodules.sources import Opened, Raw
+from datamodules.sources import Opened, Raw, downloading
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
@@ -67,19 +66,10 @@ class TinyImageNet:
     def _download(self) -> None:
         from torchvision.datasets.utils import download_and_extract_archive
 
-        timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(10)
-        try:
+        with downloading("Tiny ImageNet", self.root):
             scratch = self.root / f".{FOLDER}"  # renamed when complete: never there by half
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
+            scratch.mkdir()
             download_and_extract_archive(URL, str(self.root), str(scratch), md5=MD5)
             (scratch / FOLDER).rename(self.root / FOLDER)
             scratch.rmdir()
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"Tiny ImageNet is not under {self.root.resolve()} and could not be downloaded "
-                f"({' '.join(str(error).split())}); give its folder with --data.root or DATA_ROOT"
-            ) from error
-        finally:
-            socket.setdefaulttimeout(timeout)

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from datamodules.coverage import check_budget
-from datamodules.distances import nearest, squared_distances
+from datamodules.distances import nearest
 
 
 def typiclust(
@@ -73,7 +73,6 @@ def typicality(features: Tensor, clusters: Tensor, neighbors: int = 20) -> Tenso
     for members in clusters.argsort(stable=True).split(clusters.bincount().tolist()):
         m = max(1, min(neighbors, len(members) // 2))
         if len(members) > 1:
-            blocks = nearest(features[members], m, lambda x, y: -squared_distances(x, y))
-            mean = torch.cat([(-values).sqrt().mean(1) for values, _ in blocks])
-            score[members] = 1 / (mean + 1e-5)
+            squared, _ = nearest(features[members], m)
+            score[members] = 1 / (squared.sqrt_().mean(1) + 1e-5)
     return score

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -180,10 +182,16 @@ def test_stages_see_their_pools(artifacts: Path) -> None:
     assert moved > 40, "the two epochs hardly differ"
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_streaming_gives_the_same_batches(artifacts: Path, workers: int) -> None:
+def test_streaming_gives_the_same_batches(
+    artifacts: Path, workers: int, in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files, and of images in memory that do not fit on the device."""
     memory = record(make(load_images(Digits(), artifacts)))
-    streamed = record(make(load_images(Digits(), artifacts, in_memory=False), workers))
+    monkeypatch.setattr(loading, "resident", lambda part, device: None)
+    monkeypatch.setattr(loading, "_gather", lambda *_: pytest.fail("not taken by a worker"))
+    streamed = record(make(load_images(Digits(), artifacts, in_memory), workers))
     for stage, batches in memory.items():
         assert len(batches) == len(streamed[stage])
         for a, b in zip(batches, streamed[stage], strict=True):
@@ -212,6 +220,51 @@ def test_monitors_take_few_workers(artifacts: Path) -> None:
         assert [loader.num_workers for loader in loaders] == [min(workers, 2)] * 3
         assert not any(loader.persistent_workers for loader in loaders)
         assert datamodule.predict_dataloader().num_workers == workers
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_look_without_a_loader(
+    artifacts: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    want = make(load_images(Digits(), artifacts)).validation_sample(9, cpu)
+    monkeypatch.setattr(loading, "resident", lambda part, device: None)
+    got = make(load_images(Digits(), artifacts, in_memory)).validation_sample(9, cpu)
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_all_datamodules_share_one_copy_on_a_device(artifacts: Path) -> None:
+    device = torch.device("meta")
+    images = load_images(Digits(), artifacts)
+    many = [make(images), make(images), PretextDataModule(images, Seeds(0))]
+    indices = torch.arange(5, device=device)
+    for datamodule in many:
+        assert datamodule.raw(images.train, (indices,))[0].shape == (5, 1, 8, 8)
+        assert datamodule.labels(images.train, indices).device == device
+    first = loading.resident(images.train, device)
+    assert first is loading.resident(images.train, device) is not None
+    assert loading.resident(images.test, device).shape == images.test.pixels.shape
+    copy = weakref.ref(first)
+    del first, images, datamodule, many
+    gc.collect()
+    assert copy() is None, "the copy stays when the images are gone"
+
+
+def test_what_fits_is_decided_once(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("meta")
+    part = load_images(Digits(), artifacts).train
+    monkeypatch.setattr(loading, "_free_memory", lambda _: 2 * part.pixels.nbytes - 1)
+    assert loading.resident(part, device) is None
+    monkeypatch.setattr(loading, "_free_memory", lambda _: 2 * part.pixels.nbytes)
+    assert loading.resident(part, device) is None
+    assert loading.resident(load_images(Digits(), artifacts).train, device) is not None
+
+
+def test_memory_that_torch_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 70)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 20)
+    assert loading._free_memory(torch.device("cuda", 0)) == 150
 
 
 def test_channel_statistics(artifacts: Path) -> None:

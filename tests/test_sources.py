@@ -110,6 +110,7 @@ def test_missing_data_without_network(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(UserError, match=r"is not under .*none.* --data.root") as caught:
             source.open()
         assert "\n" not in str(caught.value)
+        assert socket.getdefaulttimeout() is None, "every later connection would be cut off"
 
 
 def test_the_cache_is_read_without_the_root(

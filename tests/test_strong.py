@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datamodules import strong
 from datamodules.draws import uniform
@@ -42,7 +44,7 @@ def test_recolor_equals_torchvisions(name: str, channels: int) -> None:
     images, level = floats(6, channels, 30, 24), torch.tensor(LEVELS)
     images[2] = images[2] * 0.3 + 0.2
     images[3] = 0.4
-    got = strong.recolor(images, numbers(name, 6), level)
+    got = strong.recolor(images, strong.color_of(numbers(name, 6), level, channels))
     for image, number, result in zip(images, level.tolist(), got, strict=True):
         want = by_torchvision(name, image, number)
         torch.testing.assert_close(result, want, atol=1e-5, rtol=0)
@@ -57,6 +59,22 @@ def test_equalize_equals_torchvisions_on_uint8(side: int, channels: int) -> None
     images[0], images[1] = images[0] // 3 + 40, 7
     images[2] = torch.where(images[2] > 128, 255, 0)
     assert torch.equal(strong.equalize(images.float() / 255), tv.equalize(images).float() / 255)
+
+
+@pytest.mark.parametrize("warn_only", [True, False])
+def test_histograms_need_no_deterministic_algorithm(warn_only: bool) -> None:
+    was = torch.get_deterministic_debug_mode()
+    torch.use_deterministic_algorithms(True, warn_only=warn_only)
+    try:
+        with strong._in_any_order():
+            assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled() == warn_only
+    finally:
+        torch.set_deterministic_debug_mode(was)
+    with strong._in_any_order():
+        pass
+    assert torch.get_deterministic_debug_mode() == was
 
 
 def warped_by_torchvision(name: str, image: Tensor, level: float) -> Tensor:
@@ -136,3 +154,22 @@ def test_strong_views_of_one_image_differ() -> None:
     operations = (uniform(0, torch.arange(5000), 12)[:, 8:] * len(OPERATIONS)).long()
     share = torch.bincount(operations.flatten(), minlength=14) / operations.numel()
     assert (share - 1 / 14).abs().max() < 0.01
+
+
+class Calls(TorchDispatchMode):
+    """Counts what torch is asked for; on a GPU most of it is a launch of a kernel."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_needs_no_pixels_is_computed_once_for_all_operations() -> None:
+    counts = []
+    for ops in (3, 4):
+        with Calls() as calls:
+            StrongViews(ops=ops)(make_images(2, 3, 32), torch.arange(2), 0)
+        counts.append(calls.count)
+    assert counts[1] - counts[0] < 130  # 175 where each operation computes its masks and its map

@@ -144,6 +144,12 @@ def test_files_that_are_something_else(tmp_path: Path, suffix: str) -> None:
             TableInit(str(file))(make(), 2, seed=0)
 
 
+@pytest.mark.parametrize("name", ["pool.xlsx", "pool"])
+def test_other_kinds_of_files_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"\.npy or \.txt, not '{Path(name).suffix}'"):
+        TableInit(str(tmp_path / name))
+
+
 def test_rows_longer_than_the_header_are_not_shifted(tmp_path: Path) -> None:
     (tmp_path / "pool.csv").write_text("id\ntrain/00001,train/00002\n")
     with pytest.raises(UserError, match="more fields"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.distances import nearest_neighbors, purity_radius
+from datamodules import distances as exact_distances
+from datamodules.distances import nearest, nearest_neighbors, purity_radius, smallest_distance
 from datamodules.typiclust import k_means, typicality, typiclust
 from tests.feature_sets import LABELED, SEEDS, check, distances, mixture, tensor, unit
 
@@ -110,3 +111,27 @@ def test_nearest_neighbors_equal_a_slow_loop(seed: int, k: int) -> None:
         assert [float(x[i] @ x[j]) for j in row] == pytest.approx(want, abs=1e-6)
     with pytest.raises(AssertionError, match="40 neighbors"):
         nearest_neighbors(features, 40)
+
+
+@pytest.mark.parametrize("tile", [(1024, 2**14), (7, 11), (64, 23), (30, 200)])
+def test_tiles_do_not_change_a_bit(tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against all pairs at once: every distance is exact, so that no block can change it."""
+    features = mixture(200, 3, twins=30)
+    clusters = torch.from_numpy(np.random.default_rng(0).integers(0, 4, 200))
+    x = exact_distances.exact(features)
+    squared = (x[:, None] - x).square().sum(2)
+    others = squared.clone().fill_diagonal_(math.inf).sort(1).values
+    monkeypatch.setattr(exact_distances, "TILE", tile)
+    for k in (1, 20, 199):
+        values, samples = nearest(features, k)
+        assert torch.equal(values, others[:, :k])
+        assert torch.equal(squared.gather(1, samples), values)
+        products, samples = nearest(features, k, products=True)
+        assert torch.equal((x[:, None] * x[samples]).sum(2), products)
+        assert torch.equal(products, (x @ x.T).fill_diagonal_(-math.inf).topk(k).values)
+        assert torch.equal(nearest_neighbors(features, k), samples)
+    assert smallest_distance(features) == math.sqrt(squared[squared > 0].min())
+    radii = squared.masked_fill(clusters[:, None] == clusters, math.inf).amin(1).sort().values
+    for pure in (1, 77, 200):
+        want = math.sqrt(radii[200 - pure])
+        assert purity_radius(features, clusters, pure / 200) == pytest.approx(want, rel=1e-15)

@@ -8,8 +8,7 @@ import numpy as np
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.initial import Candidates, equal_shares
-from datamodules.inits.clusters import round_robin
+from datamodules.initial import Candidates, equal_shares, round_robin
 
 ORDERS = ("hardest", "easiest")
 

@@ -46,7 +46,8 @@ class TableInit:
             raise ValueError("needs --init.path, a .csv, .parquet, .npy or .txt file")
         self.path = Path(path).expanduser()
         if self.path.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"path must end in one of {', '.join(SUFFIXES)}, not as {path!r}")
+            suffix = self.path.suffix
+            raise ValueError(f"path must end in .csv, .parquet, .npy or .txt, not {suffix!r}")
         if not self.path.is_file():
             raise ValueError(f"there is no file {path!r}")
         self.by_score, self.by_cluster = ScoreInit(order), ClusterInit(shares)
