@@ -27,7 +27,6 @@ from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
-from datamodules.inits.table import TableInit
 from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
@@ -86,8 +85,8 @@ def run(job: Job) -> None:
 def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     config = ready.config
     identity = {**job.resolved, "data_fingerprint": ready.images.fingerprint}
-    if isinstance(ready.arm.init, TableInit):
-        identity["init_fingerprint"] = ready.arm.init.fingerprint
+    if fingerprint := ready.arm.init.fingerprint:
+        identity["init_fingerprint"] = fingerprint
     rows = devices.decide(folder.rows)
     unfinished = len(rows) <= config.cycles
     environment = devices.environment() if unfinished else None
