@@ -18,7 +18,7 @@ import yaml
 from conf.compose import flatten
 from conf.identity import ERROR, is_volatile
 from datamodules.errors import UserError
-from datamodules.files import sha256, sync, write_atomic, write_table
+from datamodules.files import save_atomic, sha256, write_atomic, write_table
 
 ROWS, CONFIG, CHECKPOINT = "cycles.jsonl", "config.yaml", "model.ckpt"
 
@@ -169,12 +169,8 @@ class RunFolder:
     def write_checkpoint(self, cycle: int, save: Callable[[Path], None]) -> None:
         """Calls `save` with a scratch path, then puts the file and its checksum in place."""
         file = self.checkpoint(cycle)
-        scratch = file.with_name(f".{file.name}")
-        save(scratch)
-        digest = sha256(scratch)
-        sync(scratch)
-        os.replace(scratch, file)
-        write_atomic(file.with_suffix(".sha256"), f"{digest}  {file.name}\n".encode())
+        save_atomic(file, save)
+        write_atomic(file.with_suffix(".sha256"), f"{sha256(file)}  {file.name}\n".encode())
 
     def missing(self, file: Path) -> UserError:
         return UserError(f"{file} is missing; delete {self.path} to run it again")
