@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
+import io
 import json
 import os
 from collections.abc import Callable
@@ -157,6 +159,14 @@ class RunFolder:
             return table["index"].to_numpy(), float(table.schema.metadata[b"seconds"])
         except (OSError, pa.ArrowException, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error
+
+    def write_label_list(self, ids: list[str]) -> Path:
+        """`label_first.csv`: the files to label first, in order."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("rank", "id"), *enumerate(ids)])
+        file = self.path / "label_first.csv"
+        write_atomic(file, text.getvalue().encode())
+        return file
 
     def write_validation(self, ids: list[str], indices: np.ndarray) -> None:
         file = self.path / "validation.parquet"

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from active.folder import ROWS
-from active.job import artifact_of, classifier_devices, stages_of
+from active.job import classifier_devices
+from active.needs import artifact_of, stages_of
 from active.plan import CyclePlan, measure
 from active.prepare import Setup, prepare
-from conf.cli import Job
+from conf.jobs import Job
 from datamodules.errors import UserError
 from pretext.console import log_to_terminal
 from pretext.devices import hardware

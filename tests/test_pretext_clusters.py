@@ -14,8 +14,7 @@ from pretext.deepcluster import DeepCluster
 from pretext.making import data_of
 from pretext.scan import SelfLabel
 from pretext.scan_step import ScanStep
-from tests.pretext_artifacts import TRAIN, Train, command, context_of, module_of
-from tests.test_pretext_units import RECIPE
+from tests.pretext_artifacts import RECIPE, TRAIN, Train, command, context_of, module_of
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
