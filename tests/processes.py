@@ -10,7 +10,7 @@ from collections.abc import Callable
 SERVER = multiprocessing.get_context("forkserver")
 # All that any test's process imports: a second call would replace this list for every test.
 SERVER.set_forkserver_preload(
-    ["tests.conftest", "active.job", "pretext.job", "pretext.making", "pretext.scan", "pretext.simclr"]
+    ["tests.conftest", "active.job", "pretext.job", "pretext.scan", "pretext.simclr"]
 )
 
 
