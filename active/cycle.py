@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
+from active.arm import choose_initial
 from active.committee import Committee, Votes, load_committee, mean_row
 from active.cycle_zero import CycleZero
 from active.display import Display
@@ -35,7 +34,7 @@ from active.training import Training
 from datamodules.datamodule import PoolDataModule
 from datamodules.distances import exact_device
 from datamodules.images import Images
-from datamodules.initial import Candidates, Init, RandomInit, choose
+from datamodules.initial import Candidates, Init, RandomInit
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.devices import Devices
@@ -258,23 +257,3 @@ class Run:
         if cycle > 0 and not self.keep_all_checkpoints:
             self.folder.drop_checkpoint(cycle - 1)
         self.display.end_cycle(row)
-
-
-def choose_initial(candidates: Candidates, init: Init, budget: int, seeds: Seeds) -> Selection:
-    """The initial pool: exactly `budget` distinct samples outside V, with their scores if any."""
-    indices = choose(init, candidates, budget, seeds.stream("init"))
-    scores = np.full(len(indices), np.nan)
-    if candidates.scores is not None:
-        scores = candidates.scores[indices].astype(np.float64)
-    selection = Selection(indices, scores)
-    check_selection(selection, candidates.indices, budget)
-    return selection
-
-
-def write_label_list(folder: Path, ids: list[str]) -> Path:
-    """`label_first.csv`: the files to label first, in order."""
-    file = folder / "label_first.csv"
-    with open(file, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([("rank", "id"), *enumerate(ids)])
-    return file

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from active.predictor import Predictor
-from datamodules.files import sha256, sync, write_atomic
+from datamodules.files import put_in_place, sha256
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.artifacts import CHECKPOINT, RECORD, Artifact, Workshop, fingerprint
@@ -128,8 +127,7 @@ def _write(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     classifier.save(scratch / CHECKPOINT)
-    sync(scratch / CHECKPOINT)
     record = {"row": row, "curves": curves, "sha256": sha256(scratch / CHECKPOINT)}
-    write_atomic(scratch / RECORD, json.dumps(record).encode())
+    (scratch / RECORD).write_text(json.dumps(record))
     workshop.discard()
-    os.replace(scratch, path)
+    put_in_place(scratch, path)

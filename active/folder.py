@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
+import io
 import json
 import os
 from collections.abc import Callable
@@ -18,7 +20,7 @@ import yaml
 from conf.compose import flatten
 from conf.identity import ERROR, is_volatile
 from datamodules.errors import UserError
-from datamodules.files import sha256, sync, write_atomic, write_table
+from datamodules.files import save_atomic, sha256, write_atomic, write_table
 
 ROWS, CONFIG, CHECKPOINT = "cycles.jsonl", "config.yaml", "model.ckpt"
 
@@ -158,6 +160,14 @@ class RunFolder:
         except (OSError, pa.ArrowException, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error
 
+    def write_label_list(self, ids: list[str]) -> Path:
+        """`label_first.csv`: the files to label first, in order."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("rank", "id"), *enumerate(ids)])
+        file = self.path / "label_first.csv"
+        write_atomic(file, text.getvalue().encode())
+        return file
+
     def write_validation(self, ids: list[str], indices: np.ndarray) -> None:
         file = self.path / "validation.parquet"
         if not file.exists():
@@ -169,12 +179,8 @@ class RunFolder:
     def write_checkpoint(self, cycle: int, save: Callable[[Path], None]) -> None:
         """Calls `save` with a scratch path, then puts the file and its checksum in place."""
         file = self.checkpoint(cycle)
-        scratch = file.with_name(f".{file.name}")
-        save(scratch)
-        digest = sha256(scratch)
-        sync(scratch)
-        os.replace(scratch, file)
-        write_atomic(file.with_suffix(".sha256"), f"{digest}  {file.name}\n".encode())
+        save_atomic(file, save)
+        write_atomic(file.with_suffix(".sha256"), f"{sha256(file)}  {file.name}\n".encode())
 
     def missing(self, file: Path) -> UserError:
         return UserError(f"{file} is missing; delete {self.path} to run it again")

@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from active.arm import build_learner
-from active.cycle import Run, write_label_list
+from active.cycle import Run
 from active.cycle_zero import CycleZero
 from active.display import Display, cycles_table
 from active.dry_run import dry_run
 from active.folder import RunFolder
 from active.learner import Seen
+from active.needs import Read, artifact_of, read_all, stages_of
 from active.origin import describe_origin
 from active.prepare import Setup, prepare
-from conf.cli import Job
-from conf.compose import build, flatten
+from active.run_loggers import describe, open_loggers
+from conf.compose import flatten
 from conf.identity import is_volatile
+from conf.jobs import Job
 from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
-from datamodules.inits.table import TableInit
 from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
-from pretext.loggers import RunInfo, Sink
-from pretext.request import Stage, stage_of
-from pretext.setup import context_of, devices_of, pretext_devices
+from pretext.loggers import Sink
+from pretext.setup import devices_of
 
 log = logging.getLogger("initial_pools")
-CURVES = ("train/loss", "val/acc")
-CYCLE_METRICS = (
-    "test/acc", "test/acc_last", "test/nll", "test/ece", "test/balanced_acc", "pool/labeled",
-    "pool/fraction", "pool/classes", "pool/entropy", "pool/validation_labels", "time/train_s",
-    "time/query_s",
-)  # fmt: skip
 
 
 def check(job: Job) -> None:
@@ -54,118 +48,138 @@ def run(job: Job) -> None:
     gc.collect()
     gc.freeze()  # modules, which no collection in a cycle need look through
     config: ActiveConfig = job.config
-    devices = classifier_devices(job)
+    devices, path = classifier_devices(job), Path(config.runs_dir) / job.name.path
     if config.dry_run:
         ready = prepare(job)
-        stages = stages_of(ready)
-        dry_run(ready, devices, stages, Path(config.runs_dir) / job.name.path)
+        dry_run(ready, devices, stages_of(ready), path)
         return
     devices.start()
     ready = devices.first(lambda: prepare(job))
-    least = 2 * devices.world_size
+    _check_batches(ready, devices.world_size)
+    folder = RunFolder(path)
+    devices.decide(folder.lock)
+    with _locked_and_logged(folder) if devices.is_zero else nullcontext():
+        _run(job, ready, devices, folder)
+
+
+def _check_batches(ready: Setup, devices: int) -> None:
+    least = 2 * devices
     if ready.images.classes and min(ready.learner.batch_size, ready.init_budget) < least:
         raise UserError(
             f"batch_size and init_budget must be at least {least}, two samples for each of the "
-            f"{devices.world_size} devices: batch normalization cannot train on one"
+            f"{devices} devices: batch normalization cannot train on one"
         )
-    path = Path(config.runs_dir) / job.name.path
-    folder = RunFolder(path)
-    devices.decide(folder.lock)
-    if devices.is_zero:
-        log_to_terminal()
-    handler = log_to_file(path / "log.txt") if devices.is_zero else None
+
+
+@contextmanager
+def _locked_and_logged(folder: RunFolder) -> Iterator[None]:
+    """Writes log.txt, and gives the folder's lock back at the end."""
+    log_to_terminal()
+    handler = log_to_file(folder.path / "log.txt")
     try:
-        _run(job, ready, devices, folder)
+        yield
     finally:
-        if handler is not None:
-            folder.unlock()
-            logging.getLogger().removeHandler(handler)
-            handler.close()
+        folder.unlock()
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
-    config = ready.config
-    identity = {**job.resolved, "data_fingerprint": ready.images.fingerprint}
-    if isinstance(ready.arm.init, TableInit):
-        identity["init_fingerprint"] = ready.arm.init.fingerprint
+    """What is left to do of a run; UserError where its folder holds another."""
+    identity = _identity(job, ready)
     rows = devices.decide(folder.rows)
-    unfinished = len(rows) <= config.cycles
+    unfinished = len(rows) <= ready.config.cycles
     environment = devices.environment() if unfinished else None
     devices.decide(
         lambda: folder.check_config(identity, environment, lambda: describe_origin(devices.kind))
     )
-    if not unfinished and ready.images.classes is not None:
-        log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
-        return
-    of_init, of_query, of_learner = stages_of(ready)
-    artifact = artifact_of(of_init)
     if ready.images.classes is None:
-        devices.decide(lambda: _list_to_label(ready, folder, artifact, devices.kind))
-        return
-    read = artifact_of(of_query)
-    base = artifact_of(of_learner)
-    seen = ready.learner.see(ready.images, base)
-    kind = ready.learner.kind(ready.dropout, ready.members)
-    train = ready.images.train
-    devices.decide(
-        lambda: folder.write_validation(
-            [train.ids[i] for i in ready.pools.validation], ready.pools.validation
-        )
-    )
+        _list_to_label(ready, devices, folder)
+    elif unfinished:
+        _cycles(job, ready, devices, folder, rows, identity)
+    else:
+        log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
+
+
+def _identity(job: Job, ready: Setup) -> dict[str, Any]:
+    """Settings, and digests of the data and of a file that decides the initial pool."""
+    identity = {**job.resolved, "data_fingerprint": ready.images.fingerprint}
+    if fingerprint := ready.arm.init.fingerprint:
+        identity["init_fingerprint"] = fingerprint
+    return identity
+
+
+def _cycles(
+    job: Job,
+    ready: Setup,
+    devices: Devices,
+    folder: RunFolder,
+    rows: list[dict[str, Any]],
+    identity: dict[str, Any],
+) -> None:
+    """The cycles after those whose `rows` are there."""
+    read = read_all(ready)
+    seen = ready.learner.see(ready.images, read.learner)
+    validation = ready.pools.validation
+    ids = [ready.images.train.ids[i] for i in validation]
+    devices.decide(lambda: folder.write_validation(ids, validation))
     log.info(
         "%s: cycles %d to %d on %s, %s, %s",
-        folder.path, len(rows), config.cycles, devices.kind, hardware(devices.kind),
+        folder.path, len(rows), ready.config.cycles, devices.kind, hardware(devices.kind),
         devices.precision,
     )  # fmt: skip
-    loggers: list[Sink] = []
-
-    def open_loggers() -> None:
-        loggers.extend(_loggers(job, folder, len(rows), identity, ready.query.curves))
-        for logger in loggers:
-            for used in (artifact, read, base):
-                if used is not None:
-                    logger.log_artifact(used.path, made=False)
-            for row in rows:  # what a killed process had not yet sent or flushed
-                logger.log_cycle(row, ready.images.classes or ())
-
-    devices.decide(open_loggers)
-    with Display(ready.plans, done=len(rows)) as display:
-        loop = Run(
-            images=ready.images,
-            pools=ready.pools,
-            datamodule=_datamodule(ready, devices, seen),
-            seeds=ready.seeds,
-            init=ready.arm.init,
-            candidates=ready.candidates(artifact, devices.kind),
-            query=ready.query,
-            make_classifier=lambda: ready.learner.make(seen, ready.dropout, base),
-            predictor=ready.learner.predictor,
-            training=ready.training,
-            devices=devices,
-            folder=folder,
-            loggers=loggers,
-            display=display,
-            init_budget=ready.init_budget,
-            budget=ready.budget,
-            validation_labels=ready.validation_labels,
-            members=ready.members,
-            described={
-                "classifier": kind,
-                "init_artifact": artifact.name if artifact is not None else None,
-            },
-            shared=_cycle_zero(job, ready, devices, base),
-            features=read.features if read is not None else None,
-            warm_start=ready.learner.warm_start,
-            keep_all_checkpoints=config.trainer.keep_checkpoints == "all",
-        )
-        try:
-            loop.go(len(rows), config.cycles)
-        finally:
-            for logger in loggers:
-                logger.close()
+    info = describe(job, folder, len(rows), identity, ready.query.curves)
+    nodes, classes = ready.config.logger, ready.images.classes or ()
+    with (
+        open_loggers(nodes, info, devices, read, rows, classes) as loggers,
+        Display(ready.plans, done=len(rows)) as display,
+    ):
+        loop = _loop(job, ready, devices, folder, read, seen, loggers, display)
+        loop.go(len(rows), ready.config.cycles)
     if devices.is_zero:
         print(folder.path)
         Console().print(cycles_table(folder.rows()))
+
+
+def _loop(
+    job: Job,
+    ready: Setup,
+    devices: Devices,
+    folder: RunFolder,
+    read: Read,
+    seen: Seen,
+    loggers: list[Sink],
+    display: Display,
+) -> Run:
+    learner, base = ready.learner, read.learner
+    return Run(
+        images=ready.images,
+        pools=ready.pools,
+        datamodule=_datamodule(ready, devices, seen),
+        seeds=ready.seeds,
+        init=ready.arm.init,
+        candidates=ready.candidates(read.init, devices.kind),
+        query=ready.query,
+        make_classifier=lambda: learner.make(seen, ready.dropout, base),
+        predictor=learner.predictor,
+        training=ready.training,
+        devices=devices,
+        folder=folder,
+        loggers=loggers,
+        display=display,
+        init_budget=ready.init_budget,
+        budget=ready.budget,
+        validation_labels=ready.validation_labels,
+        members=ready.members,
+        described={
+            "classifier": learner.kind(ready.dropout, ready.members),
+            "init_artifact": read.init.name if read.init is not None else None,
+        },
+        shared=_cycle_zero(job, ready, devices, base),
+        features=read.query.features if read.query is not None else None,
+        warm_start=learner.warm_start,
+        keep_all_checkpoints=ready.config.trainer.keep_checkpoints == "all",
+    )
 
 
 def classifier_devices(job: Job) -> Devices:
@@ -178,37 +192,6 @@ def classifier_devices(job: Job) -> Devices:
         learner.fast_precision(config.data.recipe.fast_precision),
         learner.width,
     )
-
-
-def stages_of(ready: Setup) -> list[Stage | None]:
-    """The pretext stages that the init, the query and the learner read; None: it reads none."""
-    config = ready.config
-
-    def stage(model: dict[str, Any] | None, seed: int) -> Stage | None:
-        if model is None:
-            return None
-        devices = pretext_devices(config.trainer, config.data)
-        return stage_of(model, context_of(config, ready.images, devices, seed))
-
-    return [
-        stage(ready.arm.model, ready.pretext_seed),
-        stage(ready.query_model if config.cycles else None, ready.pretext_seed),
-        stage(ready.learner_model, ready.learner_seed),
-    ]
-
-
-def artifact_of(stage: Stage | None) -> Artifact | None:
-    """A stage's artifact, trained first where it is missing."""
-    if stage is None:
-        return None
-    from pretext.announce import announce  # their libraries only where a model is needed
-    from pretext.stages import ensure, survey
-
-    devices = stage.context.devices
-    devices.start()
-    if devices.is_zero and stage.context.if_missing == "train":
-        announce(*survey(stage))
-    return ensure(stage)
 
 
 def _cycle_zero(
@@ -249,35 +232,16 @@ def _datamodule(ready: Setup, devices: Devices, seen: Seen) -> PoolDataModule:
     )
 
 
-def _loggers(
-    job: Job,
-    folder: RunFolder,
-    first_cycle: int,
-    identity: dict[str, Any],
-    own_curves: tuple[str, ...],
-) -> list[Sink]:
-    same = {k: v for k, v in flatten(identity).items() if not is_volatile(k)}
-    text = json.dumps([job.name.path, same], sort_keys=True, default=str)
-    info = RunInfo(
-        folder=folder.path,
-        id=hashlib.sha256(text.encode()).hexdigest()[:16],
-        group=job.name.experiment,
-        name="/".join((*job.name.arm, job.name.seed)),
-        config=identity,
-        job_type="active",
-        axes=("cycle", "epoch"),
-        curves=CURVES,
-        first=first_cycle,
-        cycle_metrics=CYCLE_METRICS,
-        own_curves=own_curves,
-    )
-    return [build(node, info=info) for node in job.config.logger.values()]
-
-
-def _list_to_label(ready: Setup, folder: RunFolder, artifact: Artifact | None, device: str) -> None:
+def _list_to_label(ready: Setup, devices: Devices, folder: RunFolder) -> None:
     """Without labels a run ends with its initial pool: the files to label first."""
-    selection = ready.choose_initial(artifact, device)
-    ids = [ready.images.train.ids[i] for i in selection.indices]
-    folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
-    file = write_label_list(folder.path, ids)
-    log.info("no labels: the %d files to label first are listed in %s", len(ids), file)
+    of_init, *_ = stages_of(ready)
+    artifact = artifact_of(of_init)
+
+    def write() -> None:
+        selection = ready.choose_initial(artifact, devices.kind)
+        ids = [ready.images.train.ids[i] for i in selection.indices]
+        folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
+        file = folder.write_label_list(ids)
+        log.info("no labels: the %d files to label first are listed in %s", len(ids), file)
+
+    devices.decide(write)

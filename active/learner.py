@@ -33,7 +33,7 @@ class Learner:
 
     predictor: ClassVar[type[Predictor]]
     reads: ClassVar[str] = ""  # of a pretext artifact: "weights" or "features"
-    steps: ClassVar[bool] = True  # trained by gradient steps, which cost what can be foretold
+    steps: ClassVar[bool] = True  # trained by gradient steps, whose cost can be estimated
     warm_start: bool = False
     batch_size: int
     width: int = 1  # channels of the network's first stage, which the layout depends on

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from active.arm import Arm, build_arm, build_learner, build_query, check_reads
-from active.cycle import choose_initial
+from active.arm import (
+    Arm,
+    build_arm,
+    build_learner,
+    build_query,
+    check_reads,
+    choose_initial,
+)
 from active.learner import Learner
 from active.plan import CyclePlan, plan_cycles
 from active.query import Query, Selection
 from active.training import Training
-from conf.cli import Job
 from conf.compose import flatten
+from conf.jobs import Job
 from conf.schema import ActiveConfig, DataConfig
 from datamodules.augment import Augmenter
 from datamodules.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 # Python puts this file's folder on the path; the project's root belongs there instead.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from conf.launch import Program, launch  # noqa: E402
+from conf.launch import launch  # noqa: E402
 
 if __name__ == "__main__":
-    launch(Program("report", "active.reporting.job:run"))
+    launch("report")

@@ -13,20 +13,15 @@ from conf.compose import composer, groups, groups_of
 from conf.custom import register
 from conf.grid import Experiment, Lists, read_experiment, split
 from conf.jobs import Job, compose_job, distinct, has_setting
-from conf.words import engine_key, engine_value, flag_value, inner_key, raw_value
+from conf.programs import PROGRAMS
+from conf.quoting import flag_value, inner_key, launcher_key, launcher_value, raw_value
 from datamodules.errors import UserError, unknown
 
 GRID = ("-m", "--multirun")
 SHOWN = ("job",)  # what --cfg prints, always resolved
 OURS = {"--dry-run": "dry_run=true", "--dry_run": "dry_run=true", "--toy": "toy=true"}
-# What a flag is called inside: Hydra takes any key with a group's name for a choice of an option.
-RENAMED: dict[str, dict[str, str]] = {
-    "active": {},
-    "pretext": {"trainer.max_epochs": "model.max_epochs", "seed": "pretext.seed"},
-    "report": {"experiment": "name"},
-}
 # How the runs of a grid are started.
-ENGINE = {
+STARTING = {
     "launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus", "attempts": "attempts",
 }  # fmt: skip
 Spelling = tuple[Callable[[str, str], str], Callable[[str, str], str]]
@@ -37,24 +32,24 @@ OWN = ("query",)  # groups that take a class of the user's own
 class CommandLine:
     """The overrides of a run, and the flags that are none.
 
-    `engine` says how runs are started, in words of conf/grid.yaml; it is no part of any run.
+    `launcher` says how runs are started, in words of conf/grid.yaml; it is no part of any run.
     """
 
     flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
-    engine: list[str] = field(default_factory=list)
+    launcher: list[str] = field(default_factory=list)
     help: bool = False
 
     @property
     def grid(self) -> bool:
         """Whether many runs may be meant: lists are then grids."""
         words = ("hydra/launcher=", "experiment=")
-        named = any(word.startswith(words) for word in (*self.engine, *self.overrides))
+        named = any(word.startswith(words) for word in (*self.launcher, *self.overrides))
         return named or any(flag in self.flags for flag in GRID)
 
     @property
     def argv(self) -> list[str]:
-        return [*self.overrides, *self.engine, *self.flags]
+        return [*self.overrides, *self.launcher, *self.flags]
 
 
 def parse(argv: list[str], program: str = "active") -> CommandLine:
@@ -80,7 +75,7 @@ def _take(line: CommandLine, words: list[str], program: str) -> None:
     elif word.startswith("--"):
         _add_flag(line, program, key[2:], value if equals else _value_behind(key, words))
     elif word.lstrip("+~").startswith("hydra"):
-        line.engine.append(word)
+        line.launcher.append(word)
     elif equals:
         _add(line, program, key, value, (raw_value, raw_value))
     else:
@@ -95,7 +90,7 @@ def _value_behind(flag: str, words: list[str]) -> str:
 
 def _add_flag(line: CommandLine, program: str, key: str, value: str) -> None:
     if key != "cfg":
-        _add(line, program, key, value, (flag_value, engine_value))
+        _add(line, program, key, value, (flag_value, launcher_value))
     elif value in SHOWN:
         line.flags += ["--cfg", value]
     else:
@@ -103,14 +98,14 @@ def _add_flag(line: CommandLine, program: str, key: str, value: str) -> None:
 
 
 def _add(line: CommandLine, program: str, key: str, value: str, spell: Spelling) -> None:
-    """A setting under the name that it has inside, to those of the run or of the engine."""
-    of_run, of_engine = spell
-    if key in ENGINE or key.startswith("launcher."):
-        key = ENGINE[key] if key in ENGINE else engine_key(key)
-        line.engine.append(f"{key}={of_engine(key, value)}")
+    """A setting under the name that it has inside, to those of the run or of the launcher."""
+    of_run, of_launcher = spell
+    if key in STARTING or key.startswith("launcher."):
+        key = STARTING[key] if key in STARTING else launcher_key(key)
+        line.launcher.append(f"{key}={of_launcher(key, value)}")
     else:
         key = key.replace("-", "_")
-        key = inner_key(RENAMED[program].get(key, key))
+        key = inner_key(PROGRAMS[program].renamed.get(key, key))
         line.overrides.append(f"{key}={of_run(key, value)}")
 
 
@@ -135,7 +130,7 @@ def expand(program: str, line: CommandLine) -> list[Job]:
     """Every job that the command line asks for, with all names and types checked."""
     check_names(program, line.overrides)
     given = {key: value for key, _, value in (o.partition("=") for o in line.overrides)}
-    name = given.pop("experiment", None) if program == "active" else None
+    name = given.pop("experiment", None) if PROGRAMS[program].runs else None
     experiment = _experiment(program, name) if name else Experiment()
     for key, value in given.items():
         if not line.grid and len(split(value)) > 1:
@@ -149,16 +144,14 @@ def expand(program: str, line: CommandLine) -> list[Job]:
             compose_job(program, [*first, *(f"{key}={value}" for key, value in run.items())])
             for run in runs
         ]
-    if program != "active":
-        return jobs
-    return distinct(jobs)
+    return distinct(jobs) if PROGRAMS[program].runs else jobs
 
 
 def _fitting(program: str, runs: list[Lists], of_some: set[str]) -> list[Lists]:
     """The runs, without a flag where only others of the experiment have what it sets."""
     fitted = [_fit(program, run, of_some) for run in runs]
     used = {key for run in fitted for key in run}
-    return fitted if of_some <= used else runs  # one that no run has is told as any unknown one
+    return fitted if of_some <= used else runs  # a key that no run has is reported as unknown
 
 
 def _fit(program: str, run: Lists, of_some: set[str]) -> Lists:

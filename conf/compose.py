@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import register
+from conf import resolvers, schema
+from conf.programs import PROGRAMS
 from datamodules.errors import UserError
 
 ROOT = Path(__file__).parent
@@ -27,34 +28,8 @@ WORDS: dict[Any, str] = {
     type(None): "null",
 }  # fmt: skip
 NO_LIST = "a list is needed, as in '[a, b]'"
-register()
-OmegaConf.register_new_resolver("stem_for", lambda size: 7 if size > 64 else 3, replace=True)
-
-
-def _for_data(values: dict[str, Any], *, _root_: Any) -> Any:
-    """A setting's value for the chosen data set: `${for_data:{mnist:100,else:500}}`."""
-    return values.get(_root_.data.name, values["else"])
-
-
-def _gpus_of_run(given: float | None) -> float:
-    """One GPU for each run on a machine that has any; torch, which knows better, is not asked."""
-    return given if given is not None else float(any(Path("/dev").glob("nvidia[0-9]*")))
-
-
-OmegaConf.register_new_resolver("for_data", _for_data, replace=True)
-
-
-def _epochs(recipe: int, *, _root_: Any) -> int:
-    """A pretext model's epochs: the share `pretext.epochs` of its recipe's, at least one."""
-    share = _root_.pretext.epochs
-    if share <= 0:
-        raise ValueError(f"pretext.epochs must be above 0, not {share}")
-    return max(1, round(recipe * share))
-
-
-OmegaConf.register_new_resolver("epochs", _epochs, replace=True)
-OmegaConf.register_new_resolver("gpus_of_run", _gpus_of_run, replace=True)
-OmegaConf.register_new_resolver("at_most", lambda given, most: given or most, replace=True)
+schema.register()
+resolvers.register()
 
 
 @cache
@@ -69,12 +44,7 @@ def groups() -> dict[str, list[str]]:
 
 def groups_of(program: str) -> dict[str, list[str]]:
     """The groups that a program's command line chooses options of."""
-    chosen = {
-        "active": [name for name in groups() if name != "model"],
-        "pretext": ["data", "model", "trainer", "logger"],
-        "report": ["logger"],
-    }
-    return {name: groups()[name] for name in chosen.get(program, [])}
+    return {name: groups()[name] for name in PROGRAMS[program].groups}
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def register(group: str, name: str) -> None:
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(f"--{group} {name} cannot be imported: {error}") from error
     if not inspect.isclass(target):
-        raise UserError(f"--{group} {name} is no class")
+        raise UserError(f"--{group} {name} is not a class")
     arguments = inspect.signature(target).parameters.values()
     missing = [a.name for a in arguments if a.default is a.empty and a.kind not in (2, 4)]
     if missing:

@@ -4,73 +4,25 @@ from __future__ import annotations
 
 import re
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from conf.cli import RENAMED
 from conf.compose import ROOT, compose_config, composer, flatten, groups_of
+from conf.programs import PROGRAMS
 
-EXAMPLES = {
-    "active": """\
-  python active/run.py                                          a first look, on embedded digits
-  python active/run.py --init random --query entropy --data mnist --seed 3
-  python active/run.py --data cifar10 --query margin --trainer.max_epochs 5
-  python active/run.py --data mnist --query entropy,margin --seed 0,1,2 -m      a grid of six runs
-  python active/run.py --data folder --data.root my_images --budget 100
-  python active/run.py --data cifar10 --query entropy --dry-run           how long would it take?
-  python active/run.py --experiment quick && python active/report.py --experiment quick
-  python active/run.py --experiment figure5 --launcher local --processes 8    eight runs at a time
-  python active/run.py --experiment figure5 --dry-run              how many runs, how much work?""",
-    "pretext": """\
-  python pretext/train.py --model simclr                        on the embedded digits
-  python pretext/train.py --model scan --data mnist             its parent models first
-  python pretext/train.py --model vae --data cifar10 --model.max_epochs 200 --seed 1
-  python pretext/train.py --model kmeans --model.parent vae     clusters of another model's features
-  python pretext/train.py --model scan --data mnist --dry-run   how long would it take?
-  python pretext/train.py --model vae --data folder --data.root my_images --score new_images""",
-    "report": """\
-  python active/report.py                                       runs made without --experiment
-  python active/report.py --experiment figure5 --metric test/balanced_acc --logger wandb
-  python active/report.py --toy""",
-}
-SCRIPTS = {
-    "active": "active/run.py",
-    "pretext": "pretext/train.py",
-    "report": "active/report.py",
-}
-GRID = """\
-  -m                   a grid: comma lists are all combined, one run after another
-  --launcher NAME      a grid whose runs are started by
-{launchers}
-  --processes 4        runs at a time (local: default one for each core or, with GPUs, for each GPU)
-  --gpus 0.5           GPUs of each run (default 1 where there are any); 0.5: two runs share one
-  --attempts 3         a run that lost its process so often (slurm: met its limit) has failed"""
-FLAGS = {
-    "pretext": f"""\
-  --dry-run            say which stages are there and how long the others take; write nothing
-{GRID}
-  --cfg job            print the resolved config, of a grid that of its first run, and stop
-  --help               this page""",
-    "active": f"""\
-  --dry-run            say what would be done and how long it would take; write nothing
-{GRID}
-  --cfg job            print the resolved config, of a grid that of its first run, and stop
-  --help               this page""",
-    "report": """\
-  --toy                draw only the study's idea in two dimensions, after the paper's Figure 1
-  --help               this page""",
-}
 LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):[^#]*(#\s*(?P<comment>.*))?$")
 
 
 def help_text(program: str) -> str:
     """Purpose, examples, every group with its options, every setting with its default."""
+    known = PROGRAMS[program]
     page = [
         _purpose(f"{program}.yaml"),
-        f"usage: python {SCRIPTS[program]} [--GROUP OPTION ...] [--SETTING VALUE ...]",
-        "examples:\n" + EXAMPLES[program],
-        "flags:\n" + FLAGS[program].replace("{launchers}", _launchers()),
+        f"usage: python {known.script} [--GROUP OPTION ...] [--SETTING VALUE ...]",
+        "examples:\n" + known.examples,
+        "flags:\n" + known.flags.replace("{launchers}", _launchers()),
     ]
     with composer():
         config = compose_config(program, [])
@@ -125,7 +77,7 @@ def _first_sentence(text: str) -> str:
 def _settings(program: str, config: Any) -> list[str]:
     from omegaconf import OmegaConf
 
-    shown_as = {inside: flag for flag, inside in RENAMED[program].items()}
+    shown_as = {inside: flag for flag, inside in PROGRAMS[program].renamed.items()}
     values = flatten(OmegaConf.to_container(config, resolve=True))
     comments = _comments(f"{program}.yaml", "")
     if groups_of(program):
@@ -145,10 +97,15 @@ def _settings(program: str, config: Any) -> list[str]:
 
 
 def _comments(file: str, prefix: str) -> dict[str, str]:
-    """Side comments of a YAML file by dotted key."""
+    """Side comments of a YAML file, and of those beside it that it is built on, by dotted key."""
     comments: dict[str, str] = {}
     stack: list[str] = []
-    for line in (ROOT / file).read_text().splitlines():
+    text = (ROOT / file).read_text()
+    bases = [base for base in yaml.safe_load(text).get("defaults", []) if isinstance(base, str)]
+    for beside in (Path(file).with_name(f"{base}.yaml") for base in bases):
+        if (ROOT / beside).is_file():
+            comments |= _comments(str(beside), prefix)
+    for line in text.splitlines():
         match = LINE.match(line)
         if not match:
             continue

@@ -17,6 +17,7 @@ VOLATILE = (
     "data.in_memory",
     "data.workers", "data.source.root", "data.cycles", "trainer.timeout_hours",
     "trainer.keep_checkpoints", "pretext.if_missing",
+    "data.recipe.pretext_flip",  # a model's own `flip` is compared
 )  # fmt: skip
 # Settings that only pass values on to others, which are named themselves.
 PASSED_ON = (

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from conf.compose import compose_config, flatten, groups_of, plain, set_values, typed
 from conf.identity import RunName, name_run
+from conf.programs import PROGRAMS
 from datamodules.errors import UserError, unknown
 
 APART = ("init", "query")
@@ -83,7 +84,7 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
         config.pop("hydra", None)
     settings = typed(config)
     resolved = plain(config)
-    if program != "active":
+    if not PROGRAMS[program].runs:
         return Job(settings, resolved, RunName(), tuple(overrides))
     chosen = tuple(o for o in overrides if _is_choice(program, o))
     experiment = [o.partition("=")[2] for o in overrides if o.startswith("experiment=")]

@@ -5,53 +5,36 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
 from conf.cli import CommandLine, expand, parse
-from conf.engine import load, run_grid
 from conf.help import help_text
 from conf.identity import ERROR
 from conf.jobs import Job
-from conf.launchers import check_engine
+from conf.launchers import check_launcher
+from conf.programs import PROGRAMS, Program
+from conf.tasks import load, run_grid
 from datamodules.errors import UserError, user_message
 
 
-@dataclass(frozen=True)
-class Program:
-    """What an entry script runs: `handler` for each job, after `check` of all jobs of a grid.
-
-    Functions are named as `module:function` and imported late, because they import torch.
-
-    Args:
-        study: a module about a grid as a whole: its `missing(jobs)` are jobs that stand for the
-            artifacts that runs share and that are not there yet, in order, `make(job)` makes
-            those of one job, and `outline(jobs)` tells how much work all is.
-    """
-
-    name: str
-    handler: str
-    check: str | None = None
-    study: str | None = None
-
-
-def launch(program: Program) -> None:
-    """Runs the program on `sys.argv`: exit status 2 for a user's mistake, 1 for failed jobs.
+def launch(name: str) -> None:
+    """Runs a program on `sys.argv`: exit status 2 for a user's mistake, 1 for failed jobs.
 
     SIGTERM stops it as Ctrl-C does; Lightning alone would note it and go on after its stage.
     """
+    program = PROGRAMS[name]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # PyTorch then asks Linux for large pages: arrays of features are filled with fewer faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
-        line = parse(sys.argv[1:], program.name)
+        line = parse(sys.argv[1:], name)
         if line.help:
-            _say(help_text(program.name))
+            _say(help_text(name))
             return
-        check_engine(line.engine)
-        jobs = expand(program.name, line)
+        check_launcher(line.launcher)
+        jobs = expand(name, line)
         if "--cfg" in line.flags:
             _say(OmegaConf.to_yaml(OmegaConf.create(jobs[0].resolved)).rstrip())
         elif line.grid:
@@ -88,8 +71,8 @@ def _run_all(program: Program, line: CommandLine, jobs: list[Job]) -> None:
     if program.study:
         shared: list[Job] = load(f"{program.study}:missing")(jobs)
         if shared:
-            run_grid(program.name, f"{program.study}:make", shared, line.engine, notes=False)
-    _report_failures(jobs, run_grid(program.name, program.handler, jobs, line.engine))
+            run_grid(program.name, f"{program.study}:make", shared, line.launcher, notes=False)
+    _report_failures(jobs, run_grid(program.name, program.handler, jobs, line.launcher))
 
 
 def _outline(program: Program, jobs: list[Job]) -> None:

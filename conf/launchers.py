@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from conf.compose import compose_config, composer, flatten, plain
-from conf.words import FREE
+from conf.quoting import FREE
 from datamodules.errors import UserError, unknown
 
 RAY, SUBMITIT = "hydra_plugins.hydra_ray_launcher", "hydra_plugins.hydra_submitit_launcher"
@@ -44,13 +44,13 @@ LEAST = {"processes": 1, "gpus": 0, "attempts": 1}
 OWN = "hydra.launcher."  # settings of the launcher itself
 
 
-def given_of(engine: Iterable[str]) -> dict[str, str]:
-    return {key: value for key, _, value in (word.partition("=") for word in engine)}
+def given_of(words: Iterable[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (word.partition("=") for word in words)}
 
 
-def check_engine(engine: list[str]) -> None:
+def check_launcher(words: list[str]) -> None:
     """Raises UserError where the launcher is unknown, not installed or wrongly set."""
-    given = given_of(engine)
+    given = given_of(words)
     name = given.get(LAUNCHER, "basic")
     if name not in LAUNCHERS:
         raise unknown("launcher", name, LAUNCHERS)
@@ -67,7 +67,7 @@ def check_engine(engine: list[str]) -> None:
     try:
         with composer():
             _check_keys(name, given)
-            _check_values(name, engine)
+            _check_values(name, words)
     except UserError as error:
         raise UserError(str(error).replace(OWN, "--launcher.")) from error
 
@@ -85,9 +85,9 @@ def _check_keys(name: str, given: dict[str, str]) -> None:
             raise unknown("setting", f"launcher.{key}", shown)
 
 
-def _check_values(name: str, engine: list[str]) -> None:
+def _check_values(name: str, words: list[str]) -> None:
     """Refuses what is no number, too small, or of another type than the launcher's."""
-    config, launcher = _grid(engine), LAUNCHERS[name]
+    config, launcher = _grid(words), LAUNCHERS[name]
     for key, least in LEAST.items():
         if not _is_number(config[key], least, key in launcher.whole):
             kind = "a whole number" if key in launcher.whole else "a number"

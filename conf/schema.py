@@ -23,6 +23,7 @@ class RecipeConfig:
     projection: int = MISSING
     fast_precision: str = MISSING
     pretext_precision: str = MISSING
+    pretext_flip: bool = MISSING
     threads: int | None = None
 
 

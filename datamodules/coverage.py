@@ -229,6 +229,19 @@ def _front(bounds: Tensor) -> Front:
     return Front(torch.cat([above, tied[:room]]).sort().values, float(cut), rival)
 
 
+def check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, not {value!r}")
+
+
+def check_radius(delta: float | None, purity: float) -> None:
+    """Of ProbCover's balls; None: found by `purity`."""
+    if delta is not None:
+        check_positive("delta", delta)
+    if not 0 < purity <= 1:
+        raise ValueError(f"purity must be above 0 and at most 1, not {purity!r}")
+
+
 def check_budget(features: Tensor, budget: int, labeled: Tensor | None) -> Tensor:
     """`labeled` as positions on the features' device; AssertionError where too few are left."""
     if labeled is None:

@@ -1,9 +1,10 @@
-"""Files that are complete or absent, and their checksums."""
+"""Files and folders that are complete or absent, and their checksums."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,15 +12,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-def write_atomic(file: Path, data: bytes) -> None:
-    """Written beside its place, synced, and renamed into it."""
+def put_in_place(scratch: Path, place: Path) -> None:
+    """Renames a file, or a folder of files, that lies beside its place, once it is on the disk.
+
+    Raises:
+        OSError: a folder that is not empty has its place.
+    """
+    for file in scratch.iterdir() if scratch.is_dir() else [scratch]:
+        with open(file, "rb+") as stream:
+            os.fsync(stream.fileno())
+    os.replace(scratch, place)
+
+
+def scratch_of(file: Path) -> Path:
+    """Where a file is written before it is put in its place."""
+    return file.with_name(f".{file.name}")
+
+
+def save_atomic(file: Path, save: Callable[[Path], object]) -> None:
+    """What `save` writes to the path that it is given, complete or absent."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}")
-    with open(scratch, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, file)
+    save(scratch_of(file))
+    put_in_place(scratch_of(file), file)
+
+
+def write_atomic(file: Path, data: bytes) -> None:
+    """These bytes, complete or absent."""
+    save_atomic(file, lambda scratch: scratch.write_bytes(data))
 
 
 def write_table(file: Path, table: pa.Table) -> None:
@@ -43,9 +62,3 @@ def sha256_once(file: Path) -> str:
 @lru_cache(maxsize=256)
 def _sha256(file: Path, *_: int) -> str:
     return sha256(file)
-
-
-def sync(file: Path) -> None:
-    """Waits until the file is on the disk."""
-    with open(file, "rb+") as stream:
-        os.fsync(stream.fileno())

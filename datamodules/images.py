@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datamodules.errors import UserError
+from datamodules.files import put_in_place
 from datamodules.folders import FileDecoder, decode_all
 from datamodules.sources import Decoder, Opened, Raw, Source
 
@@ -135,7 +136,7 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
         }
         (scratch / "record.json").write_text(json.dumps(record))
         try:
-            scratch.rename(folder)
+            put_in_place(scratch, folder)
         except OSError:
             if not (folder / "record.json").is_file():  # another process was first: use its cache
                 raise

@@ -6,10 +6,11 @@ exactly `budget` distinct indices of them, in order of preference.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -62,43 +63,36 @@ def choose(init: Init, candidates: Candidates, budget: int, seed: int) -> np.nda
     return _answer(_Asked(candidates.name, where, budget, seed, candidates, init)).copy()
 
 
-class Init(Protocol):
+class Init(ABC):
     """How the initial pool is chosen.
 
     `needs_labels` is True for references that no one without labels could use; `reads` names the
-    part of the artifact that the init cannot do without ("" for none); `draws` is False where the
-    seed decides nothing but ties.
+    part of the artifact that the init cannot do without ("" for none).
     """
 
-    @property
-    def needs_labels(self) -> bool: ...
+    needs_labels: ClassVar[bool] = False
+    reads: str = ""
 
     @property
-    def reads(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Of what decides the pool beside settings and artifact: a file's content; "" for none."""
+        return ""
 
-    @property
-    def draws(self) -> bool: ...
-
+    @abstractmethod
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray: ...
 
 
-class RandomInit:
+class RandomInit(Init):
     """Uniformly at random: the control arm. A smaller pool of the same seed lies in a larger."""
-
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = ""
-    draws: ClassVar[bool] = True
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         return random_order(seed, candidates.indices)[:budget]
 
 
-class BalancedInit:
+class BalancedInit(Init):
     """Class-balanced random: the same number of every class. It reads all labels: a reference."""
 
     needs_labels: ClassVar[bool] = True
-    reads: ClassVar[str] = ""
-    draws: ClassVar[bool] = True
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         if candidates.labels is None:

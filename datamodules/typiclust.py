@@ -63,6 +63,12 @@ def k_means(features: np.ndarray, num: int, seed: int) -> np.ndarray:
         return model.fit_predict(features).astype(np.int64)
 
 
+def pseudo_labels(features: Tensor, num_classes: int) -> Tensor:
+    """(N,) int64 in place of labels: k-means with a fixed seed, a cluster a class, at least two."""
+    count = min(max(num_classes, 2), len(features))
+    return torch.from_numpy(k_means(features.cpu().numpy(), count, seed=0)).to(features.device)
+
+
 def typicality(features: Tensor, clusters: Tensor, neighbors: int = 20) -> Tensor:
     """(N,) float64: 1 / mean distance to the m nearest of the same cluster (0 if there is none).
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datamodules.files import sha256, sha256_once, sync, write_atomic, write_table
+from datamodules.files import put_in_place, sha256, sha256_once, write_table
 
 CHECKPOINT, SAMPLES, RECORD = "model.ckpt", "samples.parquet", "record.json"
 FEATURES = {"train": "features.npy", "test": "features_test.npy"}
@@ -122,16 +121,15 @@ class Workshop:
         write_table(self.scratch / SAMPLES, pa.table(table))
         for part, rows in features.items():
             np.save(self.scratch / FEATURES[part], rows)
-            sync(self.scratch / FEATURES[part])
         kept = {CHECKPOINT, SAMPLES, *(FEATURES[part] for part in features)}
         for file in self.scratch.iterdir():
             if file.name not in kept:
                 file.unlink()
         digests = {name: sha256(self.scratch / name) for name in sorted(kept)}
         text = json.dumps({**record, "sha256": digests}, indent=1)
-        write_atomic(self.scratch / RECORD, text.encode())
+        (self.scratch / RECORD).write_text(text)
         self.discard()
-        os.replace(self.scratch, self.artifact.path)
+        put_in_place(self.scratch, self.artifact.path)
 
     def discard(self) -> None:
         """Takes a damaged artifact away; the record first, so that it is never taken for whole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conf.cli import Job
+from conf.jobs import Job
 from conf.schema import PretextConfig
 from datamodules.errors import UserError
 from pretext.announce import announce

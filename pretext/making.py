@@ -16,6 +16,7 @@ from torch import Tensor
 from datamodules.distances import exact_device
 from datamodules.draws import random_order
 from datamodules.errors import UserError
+from datamodules.files import save_atomic
 from datamodules.pretext_data import PretextDataModule
 from datamodules.seeds import Seeds
 from pretext.artifacts import CHECKPOINT, Artifact, Workshop
@@ -137,10 +138,11 @@ def _progress_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def _save(module: PretextModule, checkpoint: Path, progress: Progress) -> None:
-    scratch = checkpoint.with_name(f".{checkpoint.name}")
-    module.save(scratch, progress=progress.state_dict())
-    load(scratch, type(module))  # read back before it counts
-    scratch.rename(checkpoint)
+    def save(scratch: Path) -> None:
+        module.save(scratch, progress=progress.state_dict())
+        load(scratch, type(module))  # read back before it counts
+
+    save_atomic(checkpoint, save)
 
 
 def score_all(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from datamodules.files import put_in_place, scratch_of
 from pretext.devices import Devices
 from pretext.timing import duration
 
@@ -56,9 +56,9 @@ class Progress(Checkpoint):  # such callbacks come after the module's own hooks
         last = trainer.current_epoch + 1 == trainer.max_epochs
         # Not after the last: a fit that goes on from there never calls `finish`.
         if self.devices.decide(lambda: not last and now - self._saved >= SAVE_EVERY):
-            scratch = self.file.with_name(f".{self.file.name}")
+            scratch = scratch_of(self.file)
             trainer.save_checkpoint(scratch)
-            self.devices.decide(lambda: os.replace(scratch, self.file))
+            self.devices.decide(lambda: put_in_place(scratch, self.file))
             self._saved = time.monotonic()
 
     def _say(self, trainer: pl.Trainer, metrics: dict[str, float], now: float) -> None:

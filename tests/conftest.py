@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 # Helpers whose assertions tell values too when they fail.
-pytest.register_assert_rewrite("tests.artifact_folder", "tests.claim_tables", "tests.feature_sets")
+pytest.register_assert_rewrite(
+    "tests.artifact_folder", "tests.claim_tables", "tests.feature_sets", "tests.processes"
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # tests also run before `pip install -e .`
@@ -45,23 +47,16 @@ class Finished:
 
 def run_cli(program: str, *arguments: str) -> Finished:
     """A command as typed, in this process and the current folder."""
-    from conf.launch import Program, launch
+    from conf.launch import launch
     from pretext import setup
 
     setup._images.cache_clear()
-    programs = {
-        "active": Program(
-            "active", "active.job:run", check="active.job:check", study="active.grid"
-        ),
-        "pretext": Program("pretext", "pretext.job:run", check="pretext.job:check"),
-        "report": Program("report", "active.reporting.job:run"),
-    }
     out, err, status = io.StringIO(), io.StringIO(), 0
     before = sys.argv
     sys.argv = [f"{program}.py", *arguments]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            launch(programs[program])
+            launch(program)
     except SystemExit as stop:
         status = int(stop.code or 0)
     finally:

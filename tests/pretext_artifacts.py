@@ -1,4 +1,4 @@
-"""Pretext models trained by the command, small, and what their artifacts hold."""
+"""Pretext models built or trained by the command, small, and what their artifacts hold."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ from tests.conftest import Finished, run_cli
 Train = Callable[..., Artifact]
 TRAIN, TEST = 1433, 364  # digits
 EPOCHS = 2
+RECIPE = {
+    "max_epochs": 1, "batch_size": 10, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0,
+    "schedule": "none",
+}  # fmt: skip
 
 
 def trained(model: str) -> list[bool]:

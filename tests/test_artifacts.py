@@ -14,11 +14,8 @@ import pytest
 
 from tests.artifact_folder import FILES, assert_same, only, record_of, whole
 from tests.conftest import run_cli
-from tests.test_kill import SERVER, die, finish, kill_after
+from tests.processes import SERVER, die, finish, kill_after
 
-SERVER.set_forkserver_preload(
-    ["tests.test_artifacts", "active.job", "pretext.job", "pretext.simclr"]
-)
 SIMCLR = (
     "--model", "simclr", "--model.max_epochs", "3", "--data.recipe.width", "4", "--logger", "none",
     "--artifacts_dir", "X",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,6 @@ from active.arm import build_arm, build_query, check_reads
 from conf.cli import expand, parse
 from conf.compose import build, compose_config, composer, groups, groups_of, plain
 from conf.help import help_text
-from conf.jobs import compose_job
 from datamodules.errors import UserError
 from pretext.request import check_model
 from tests.conftest import ROOT
@@ -73,73 +71,10 @@ def test_a_grid_goes_seed_by_seed() -> None:
     ]  # fmt: skip
 
 
-def test_names_carry_what_differs() -> None:
-    def path(*words: str) -> str:
-        return jobs(*words)[0].name.path.removeprefix("single/")
-
-    assert path("--data", "mnist", "--init_budget", "10", "--budget", "10") == (
-        "mnist-10+10/random/random/resnet18/seed0"
-    )
-    assert path("--trainer.max_epochs", "5", "--seeds.split", "0") == (
-        "digits/random/random/resnet18-max_epochs5/seed0-split0"
-    )
-    assert path("--trainer.max_epochs", "30") == "digits/random/random/resnet18/seed0"
-    assert path("--data.val", "0", "--learner.warm_start", "true") == (
-        "digits-val0/random/random/resnet18-warm_start/seed0"
-    )
-    assert path("--data", "cifar10", "--data.flip", "false").startswith("cifar10-no_flip/")
-    assert path("--cycles", "9", "--logger", "none", "--data.workers", "3") == path()
-    pictures = path("--data", "folder", "--data.root", "/x/my pictures")
-    assert pictures.startswith("folder-my_pictures-")
-    assert pictures == path("--data", "folder", "--data.root", "/x/my pictures/")
-    assert pictures != path("--data", "folder", "--data.root", "/y/my pictures")
-    assert path("--trainer", "ddp").endswith("resnet18-devices-1-strategyddp/seed0")
-    assert path("--seeds.split", "-1") != path("--seeds.split", "1")
-
-
-def test_values_that_look_alike_in_a_name_have_names_of_their_own(tmp_path: Path) -> None:
-    names = ("a b.csv", "a_b.csv", "größe.csv", "grüße.csv", "n" * 200 + ".csv")
-    found = set()
-    for file in (tmp_path / name for name in names):
-        file.write_text("index\n0\n")
-        with composer():
-            found.add(compose_job("active", ["init=file", f"init.path='{file}'"]).name.init)
-    assert len(found) == len(names)
-    assert all(len(name) < 100 for name in found)
-
-
-def test_the_network_of_pretext_models_is_in_the_name_of_a_learner_without_one() -> None:
-    words = ("--learner", "linear", "--init", "simclr", "--data.recipe.width")
-    assert len({jobs(*words, width)[0].name.path for width in ("8", "32")}) == 2
-    (same,) = jobs("--data.recipe.width", "8")
-    assert same.name.path == jobs("--learner.width", "8", "--data.recipe.width", "8")[0].name.path
-
-
 def test_two_lengths_of_one_run_are_no_grid() -> None:
     with pytest.raises(UserError, match=r"asked for twice, with cycles 2 and 3"):
         jobs("--cycles", "2,3", "-m")
     assert len(jobs("--trainer.max_epochs", "30,5", "--learner.width", "16", "-m")) == 2
-
-
-def test_settings_that_differ_never_share_a_folder() -> None:
-    """Every setting that can change a number, changed alone, gives a name of its own."""
-    changes = {
-        "data.val": "0.2", "data.imbalance": "5", "data.flip": "true", "data.crop": "1",
-        "data.mean": "[0.5]", "data.std": "[0.5]", "data.eval_batch_size": "100",
-        "init_budget": "30", "budget": "30", "seed": "1", "learner.dropout": "on",
-        "learner.warm_start": "true", "learner.batch_size": "8", "learner.optimizer": "adam",
-        "learner.lr": "0.1", "learner.weight_decay": "0.0", "learner.schedule": "none",
-        "learner.width": "8", "learner.stem": "7", "learner.max_pool": "true",
-        "learner.projection": "64", "trainer.max_epochs": "3", "trainer.val_checks": "3",
-        "trainer.precision": "bf16-mixed", "data.recipe.fast_precision": "bf16-mixed",
-        "trainer.threads": "2", "trainer.compile": "true",
-        "trainer.deterministic": "false", "trainer.devices": "2", "trainer.strategy": "fsdp",
-        "trainer.accelerator": "cpu", "trainer.sync_batchnorm": "false",
-        **{f"seeds.{name}": "7" for name in
-           ("split", "init", "weights", "batches", "augmentation", "query")},
-    }  # fmt: skip
-    names = {jobs(f"--{key}", value)[0].name.path for key, value in changes.items()}
-    assert len(names | {jobs()[0].name.path}) == len(changes) + 1
 
 
 def test_experiment_grids_can_be_narrowed() -> None:
@@ -186,6 +121,8 @@ def test_help_names_every_setting() -> None:
     text = help_text("active")
     for setting in ("--trainer.max_epochs", "--seeds.split", "--data.root", "--init_budget"):
         assert f"  {setting} " in text
+    for told in ("loader processes when streaming", "of the train pixels, 0 to 1"):
+        assert told in text, "comments of the data set's file, and of the one that it is built on"
     assert "python active/run.py --init random --query entropy --data mnist --seed 3" in text
     assert "  --model.temperature " in help_text("pretext")
 
@@ -243,8 +180,8 @@ def test_words_are_renamed_however_they_are_written(words: list[str]) -> None:
     assert line.overrides == ["pretext.seed=3", "model.max_epochs=1", "model=vae"]
     assert parse(line.argv, "pretext").argv == line.argv
     assert parse(["experiment=figure5"], "report").overrides == ["name='figure5'"]
-    engine = parse(["--launcher", "local", "processes=2"])
-    assert parse(engine.argv).engine == engine.engine == ["hydra/launcher=local", "processes=2"]
+    line = parse(["--launcher", "local", "processes=2"])
+    assert parse(line.argv).launcher == line.launcher == ["hydra/launcher=local", "processes=2"]
     (job,) = jobs("init=simclr", "init.model=vae")
     assert job.name.init == "simclr-vae"
 

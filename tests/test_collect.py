@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.test_kill import SERVER, finish
+from tests.processes import SERVER, finish
 
 SAMPLES, BATCH, WIDTH = 23, 4, 6  # six batches: three for each rank, one of them short
 

@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import only_run, rows_of, run, run_cli, run_in, selected_of
-from tests.test_kill import SERVER, finish, kill_after
+from tests.processes import SERVER, finish, kill_after
 
-SERVER.set_forkserver_preload(
-    ["tests.test_cycles", "active.job", "pretext.making", "pretext.simclr"]
-)
 COMMAND = ("--init", "simclr", "--init.model.max_epochs", "2", "--cycles", "1", "--query", "margin",
            "--trainer.max_epochs", "2", "--data.recipe.width", "4", "--logger", "csv")  # fmt: skip
 

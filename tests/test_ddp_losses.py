@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_kill import SERVER, finish
-
-SERVER.set_forkserver_preload(["tests.test_ddp_losses", "pretext.simclr", "pretext.scan"])
+from tests.processes import SERVER, finish
 
 
 def small_simclr() -> Any:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from active.grid import missing
-from conf import engine
+from conf import tasks
 from conf.cli import expand, parse
 from conf.compose import compose_config, composer, plain
-from conf.engine import Grid
 from conf.grid import Experiment, split
 from conf.jobs import Job, compose_job
+from conf.tasks import Grid
 from tests.conftest import TINY, Finished, rows_of
 
 Cli = Any
@@ -162,7 +162,7 @@ def test_a_launcher_that_stops_leaves_a_list(
         grid(task(0))
         raise RuntimeError("WorkerCrashed")
 
-    monkeypatch.setattr(engine, "_start", start)
+    monkeypatch.setattr(tasks, "_start", start)
     command = [*TINY, "--seed", "0,1", "--cycles", "0", "-m"]
     finished = cli(*command)
     assert finished.status == 1
@@ -184,7 +184,7 @@ def test_a_launcher_that_cannot_start(
     def start(*_: Any) -> None:
         raise ConnectionError("no cluster is running")
 
-    monkeypatch.setattr(engine, "_start", start)
+    monkeypatch.setattr(tasks, "_start", start)
     finished = cli(*TINY, "--seed", "0,1", "-m")
     assert finished.status == 2
     assert "could not be started: ConnectionError: no cluster is running" in finished.err

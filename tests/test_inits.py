@@ -83,12 +83,27 @@ def test_every_init_gives_exactly_its_budget(name: str, kind: str, tmp_path: Pat
             assert (after is before is None) or np.array_equal(after, before, equal_nan=True)
 
 
+SEEDED = {"random", "balanced", "equal", "proportional", "equal nearest", "kcenter", "typiclust",
+          "table of clusters", "shuffled", "histogram", "histogram of balanced"}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", INITS)
-def test_draws_says_whether_the_seed_decides(name: str, tmp_path: Path) -> None:
+def test_the_seed_decides_no_more_than_ties_where_nothing_is_drawn(
+    name: str, tmp_path: Path
+) -> None:
     init = INITS[name](tmp_path, make())
     candidates = allowed(init, make())
     pools = {frozenset(init(candidates, 21, seed).tolist()) for seed in range(4)}
-    assert (len(pools) > 1) == init.draws
+    assert (len(pools) > 1) == (name in SEEDED)
+
+
+def test_a_files_content_is_told_through_the_init_that_follows_it(tmp_path: Path) -> None:
+    list_of = INITS["list"](tmp_path, make())
+    assert HistogramInit(list_of).fingerprint == list_of.fingerprint != ""
+    assert ScoreInit().fingerprint == HistogramInit(ScoreInit()).fingerprint == ""
+    before = list_of.fingerprint
+    list_of.path.write_text("index\n5\n")
+    assert HistogramInit(list_of).fingerprint != before
 
 
 @pytest.mark.parametrize(

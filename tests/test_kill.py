@@ -8,38 +8,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import TINY, only_run, rows_of, run_cli, selected_of
+from tests.processes import SERVER, die, finish, kill_after
 
 COMMAND = (*TINY, "--query", "entropy", "--seed", "5")
-# A clean server process with everything imported: each run is forked from it in milliseconds.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.test_kill", "active.job"])
-
-
-def die(how: int = signal.SIGKILL) -> None:
-    os.kill(os.getpid(), how)
-
-
-def kill_after(function: Callable, count: int, before: bool, how: int = signal.SIGKILL) -> Callable:
-    """`function`, whose `count`-th call is the process's last."""
-    calls = 0
-
-    def wrapped(*arguments: object, **named: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == count and before:
-            die(how)
-        result = function(*arguments, **named)
-        if calls == count:
-            die(how)
-        return result
-
-    return wrapped
 
 
 def run(folder: str, place: str | None = None, count: int = 0, before: bool = True) -> None:
@@ -78,12 +54,6 @@ def start(*arguments: object) -> multiprocessing.process.BaseProcess:
     process = SERVER.Process(target=run, args=arguments)
     process.start()
     return process
-
-
-def finish(process: multiprocessing.process.BaseProcess, timeout: float = 120) -> int:
-    process.join(timeout)
-    assert process.exitcode is not None, "the run hangs"
-    return process.exitcode
 
 
 @pytest.fixture(scope="module")

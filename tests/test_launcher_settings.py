@@ -10,7 +10,7 @@ import pytest
 from conf import launchers
 from conf.cli import parse
 from conf.compose import compose_config, composer, plain
-from conf.launchers import check_engine
+from conf.launchers import check_launcher
 from datamodules.errors import UserError
 from tests.conftest import TINY
 
@@ -52,7 +52,7 @@ Cli = Any
 def test_wrong_words_about_launchers(flags: str, told: str) -> None:
     pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `cluster`")
     with pytest.raises(UserError) as caught:
-        check_engine(parse(flags.split()).engine)
+        check_launcher(parse(flags.split()).launcher)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -80,9 +80,9 @@ def test_options_of_slurm(flags: list[str], lines: list[str]) -> None:
 
     line = parse(["--launcher", "slurm", *flags])
     assert parse(line.argv).argv == line.argv
-    check_engine(line.engine)
+    check_launcher(line.launcher)
     with composer():
-        words = [*line.engine, "folder=x"]
+        words = [*line.launcher, "folder=x"]
         options = plain(compose_config("grid", words, with_hydra=True).hydra.launcher)
     own = ("_target_", "submitit_folder", "max_num_timeout", "timeout_min", "tasks_per_node",
            "name", "mem_gb")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Grids on real engines: Ray on this machine, and a Slurm of one node."""
+"""Grids on real launchers: Ray on this machine, and a Slurm of one node."""
 
 from __future__ import annotations
 

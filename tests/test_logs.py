@@ -10,11 +10,10 @@ import re
 import shlex
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ import pytest
 from PIL import Image
 
 from datamodules.sources import Digits
-from tests.conftest import ROOT, TINY, only_run, rows_of, selected_of
-from tests.test_kill import SERVER, finish, run_cli
+from tests.conftest import ROOT, TINY, only_run, rows_of, run_cli, selected_of
+from tests.processes import SERVER, finish, kill_after
+from tests.wandb_files import read_back
 
 Cli = Callable[..., Any]
 WANDB = (*TINY, "--logger", "csv,wandb", "--query", "margin", "--seed", "2")
@@ -34,56 +34,6 @@ ON_LABELS = {
     "time/query_s",
 }  # fmt: skip
 ON_EPOCHS = {"train/loss", "val/acc"}
-
-
-def chunks(data: bytes) -> Iterator[bytes]:
-    """Records of a .wandb file: LevelDB's log format behind seven bytes of header."""
-    position, parts = 7, b""
-    while position + 7 <= len(data):
-        room = 32_768 - position % 32_768
-        if room < 7:
-            position += room
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        parts += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
-
-
-def read_back(run: Path) -> dict[str, Any]:
-    """History, axes, config and names from all parts of a run."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
-    files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
-    found: dict[str, Any] = {
-        "history": [], "axis": {}, "config": {}, "runs": [], "artifacts": [], "files": files,
-    }  # fmt: skip
-    for file in files:
-        for chunk in chunks(file.read_bytes()):
-            record = pb.Record()
-            record.ParseFromString(chunk)
-            kind = record.WhichOneof("record_type")
-            if kind == "history":
-                row: dict[str, Any] = {}
-                for item in record.history.item:
-                    *path, last = list(item.nested_key) or [item.key]
-                    place = row
-                    for key in path:
-                        place = place.setdefault(key, {})
-                    place[last] = json.loads(item.value_json)
-                found["history"].append(row)
-            elif kind == "metric" and record.metric.step_metric:
-                name = record.metric.name or record.metric.glob_name
-                found["axis"][name] = record.metric.step_metric
-            elif kind == "artifact":
-                found["artifacts"].append(record.artifact.manifest.contents)
-            elif kind == "run":
-                found["runs"].append(record.run)
-                for item in record.run.config.update:
-                    found["config"][item.key] = json.loads(item.value_json)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +108,6 @@ def test_the_printed_command_uploads_what_is_there(logged: tuple[Path, str]) -> 
 def killed_run(folder: str) -> None:
     """Dies in its fourth epoch of the second cycle."""
     from active.classifier import Classifier
-    from tests.test_kill import kill_after
 
     os.environ.pop("WANDB_SERVICE", None)  # its own service, as every command has
     os.chdir(folder)

@@ -42,7 +42,7 @@ def test_the_readmes_query_runs(cli: Cli, tmp_path: Path) -> None:
     [
         ("my_queries.Gip", "cannot be imported"),
         ("no_such_module.Gap", "cannot be imported"),
-        ("my_queries.__doc__", "is no class"),
+        ("my_queries.__doc__", "is not a class"),
         (".x", "--query .x must be an option or a class, as in my_module.MyQuery"),
         ("..x", "--query ..x must be an option or a class"),
     ],

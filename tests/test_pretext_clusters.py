@@ -19,8 +19,7 @@ from pretext.module import PretextModule
 from pretext.scan import SelfLabel
 from pretext.scan_step import ScanStep
 from pretext.simclr import SimCLR
-from tests.pretext_artifacts import EPOCHS, TRAIN, Train, command, context_of, module_of
-from tests.test_pretext_units import RECIPE
+from tests.pretext_artifacts import EPOCHS, RECIPE, TRAIN, Train, command, context_of, module_of
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

@@ -17,6 +17,7 @@ from pretext.inpainting import Inpainting, square_masks
 from pretext.rotation import Rotation
 from pretext.scan import SelfLabel
 from pretext.vae import VAE
+from tests.pretext_artifacts import RECIPE
 
 
 def inputs(channels: int, side: int, **more: Any) -> dict[str, Any]:
@@ -24,12 +25,6 @@ def inputs(channels: int, side: int, **more: Any) -> dict[str, Any]:
         "shape": [channels, side, side], "mean": [0.4] * channels, "std": [0.3] * channels,
         "num_train": 100, "clusters": 10, "width": 8, "stem": 3, "max_pool": False, **more,
     }  # fmt: skip
-
-
-RECIPE = {
-    "max_epochs": 1, "batch_size": 10, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0,
-    "schedule": "none",
-}  # fmt: skip
 
 
 def make_vae(channels: int, side: int, latent: int) -> VAE:

@@ -9,13 +9,14 @@ import pytest
 
 from conf.cli import CommandLine, check_names, expand, parse
 from conf.grid import read_experiment
-from conf.launchers import check_engine
+from conf.launchers import check_launcher
+from conf.programs import PROGRAMS
 from datamodules.errors import UserError
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 PROSE = re.sub(r"(?ms)^```.*?^```$", "", TEXT)
-PROGRAMS = {"active/run.py": "active", "pretext/train.py": "pretext", "active/report.py": "report"}
+SCRIPTS = {program.script: name for name, program in PROGRAMS.items()}
 
 
 def anchor(heading: str) -> str:
@@ -46,12 +47,12 @@ def test_links_lead_somewhere() -> None:
 def taken(command: str) -> None:
     """UserError for a name or a value that the program refuses; of a grid, one run is composed."""
     script, *argv = shlex.split(command)
-    program = PROGRAMS[script]
+    program = SCRIPTS[script]
     line = parse([word for word in argv if word != "-m"], program)
     if "--launcher" in argv:
         for plugin in ("hydra_ray_launcher", "hydra_submitit_launcher"):
             pytest.importorskip(f"hydra_plugins.{plugin}", reason="the extra `cluster`")
-    check_engine(line.engine)
+    check_launcher(line.launcher)
     check_names(program, line.overrides)
     alone = [word.split(",")[0] for word in line.overrides if not word.startswith("experiment=")]
     if program == "active":

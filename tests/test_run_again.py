@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.conftest import TINY, only_run, rows_of
@@ -27,9 +28,13 @@ def test_another_config_is_refused(cli: Cli, tmp_path: Path) -> None:
     assert (run / "cycles.jsonl").read_bytes() == before
 
 
-def test_another_pool_in_the_same_file_is_refused(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "init",
+    ["--init file --init.path pool.csv", "--init histogram --init.of file --init.of.path pool.csv"],
+)
+def test_another_pool_in_the_same_file_is_refused(cli: Cli, tmp_path: Path, init: str) -> None:
     pool = tmp_path / "pool.csv"
-    command = [*TINY, "--init", "file", "--init.path", "pool.csv", "--cycles", "0"]
+    command = [*TINY, *init.split(), "--cycles", "0"]
     pool.write_text("\n".join(["index", *map(str, range(20, 60))]) + "\n")
     assert cli(*command).status == 0
     (only_run(tmp_path) / "error.txt").write_text("of an earlier attempt")

@@ -18,10 +18,8 @@ import pytest
 from datamodules.sources import Digits
 from tests.artifact_folder import only, record_of, whole
 from tests.conftest import ROOT, run_cli, write_images
-from tests.test_kill import SERVER
-from tests.test_logs import read_back
+from tests.wandb_files import read_back
 
-SERVER.set_forkserver_preload(["tests.test_stages", "active.job", "pretext.job", "pretext.simclr"])
 SIMCLR = (
     "--model", "simclr", "--model.max_epochs", "2", "--logger", "none", "--artifacts_dir", "X",
 )  # fmt: skip

@@ -43,7 +43,6 @@ def test_a_list_is_taken_in_its_order(tmp_path: Path, suffix: str, column: str) 
     values = [IDS[i] for i in LISTED] if column == "id" else LISTED
     init = write(tmp_path / f"pool{suffix}", {column: values})
     assert init(make(), 4, seed=0).tolist() == [41, 7, 55, 0]
-    assert not init.draws
     with pytest.raises(
         UserError, match=r"lists 7 .* 2 are in .* V, so 5 remain .* of 6; --data\.val"
     ):
@@ -90,7 +89,6 @@ def test_a_table_of_clusters_is_that_artifact(tmp_path: Path, suffix: str, share
     init = TableInit(str(file), shares=shares)
     bare = replace(candidates, clusters=None)
     assert np.array_equal(init(bare, 22, 4), ClusterInit(shares)(candidates, 22, 4))
-    assert init.draws
 
 
 def test_ids_are_texts(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from active.covering import ArtifactQuery
 from active.query import Gathered, Request, Selection
-from datamodules.coverage import max_herding
+from datamodules.coverage import check_positive, max_herding
 
 
 class MaxHerding(ArtifactQuery):
@@ -12,8 +12,7 @@ class MaxHerding(ArtifactQuery):
 
     def __init__(self, sigma: float = 1.0):
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"sigma must be above 0, not {sigma}")
+        check_positive("sigma", sigma)
         self.sigma = sigma
 
     def select(self, gathered: Gathered, request: Request) -> Selection:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from active.covering import ArtifactQuery
 from active.query import Gathered, Request, Selection
-from datamodules.coverage import probcover
+from datamodules.coverage import check_radius, probcover
 from datamodules.distances import purity_radius
-from datamodules.typiclust import k_means
+from datamodules.typiclust import pseudo_labels
 
 
 class ProbCover(ArtifactQuery):
@@ -22,10 +21,7 @@ class ProbCover(ArtifactQuery):
 
     def __init__(self, delta: float | None = None, purity: float = 0.95):
         super().__init__()
-        if delta is not None and not delta > 0:
-            raise ValueError(f"delta must be above 0, not {delta}")
-        if not 0 < purity <= 1:
-            raise ValueError(f"purity must be above 0 and at most 1, not {purity}")
+        check_radius(delta, purity)
         self.delta, self.purity = delta, purity
         self._found: tuple[np.ndarray, float] | None = None  # the radius among these samples
 
@@ -41,8 +37,6 @@ class ProbCover(ArtifactQuery):
         indices = np.sort(np.concatenate([gathered.indices, gathered.labeled_indices]))
         if self._found is None or not np.array_equal(self._found[0], indices):
             features = request.features_of(indices)
-            count = min(max(request.num_classes, 2), len(features))
-            labels = torch.from_numpy(k_means(features.cpu().numpy(), count, seed=0))
-            labels = labels.to(features.device)
+            labels = pseudo_labels(features, request.num_classes)
             self._found = indices, purity_radius(features, labels, self.purity)
         return self._found[1]

@@ -12,7 +12,7 @@ from active.calibration import temperature
 from active.covering import ArtifactQuery, arrange
 from active.predictor import Outputs, Predictor
 from active.query import Gathered, Request, Selection
-from datamodules.coverage import max_herding
+from datamodules.coverage import check_positive, max_herding
 from datamodules.distances import smallest_distance
 
 
@@ -31,8 +31,8 @@ class UHerding(ArtifactQuery):
 
     def __init__(self, sigma: float | None = None):
         super().__init__()
-        if sigma is not None and not sigma > 0:
-            raise ValueError(f"sigma must be above 0, not {sigma}")
+        if sigma is not None:
+            check_positive("sigma", sigma)
         self.sigma = sigma
 
     def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from active.reporting.sections import (
     runs,
     verdicts,
 )
-from conf.cli import Job
+from conf.jobs import Job
 from conf.schema import ReportConfig
 
 SECTIONS = (answer, curves, verdicts, ranking, pools, queries, recipes, costs, runs)

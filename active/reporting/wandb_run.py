@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from active.reporting.blocks import Block, Chart, Picture, Section, Table
-from conf.cli import Job
 from conf.compose import build
+from conf.jobs import Job
 from datamodules.errors import unknown
 from pretext.loggers import RunInfo
 

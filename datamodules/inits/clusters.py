@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.initial import Candidates, random_remainder, round_robin
+from datamodules.initial import Candidates, Init, random_remainder, round_robin
 
 SHARES = ("equal", "proportional")
 MEMBERS = ("random", "nearest")
 
 
-class ClusterInit:
+class ClusterInit(Init):
     """A share of every cluster that occurs among the candidates.
 
     `shares` equal: B / K of each of K clusters; one that is too small gives all it has, the others
@@ -25,9 +23,7 @@ class ClusterInit:
     each, dropped the remainder and let short clusters shrink the pool.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "clusters"
-    draws: bool  # False where the seed decides nothing but ties: nearest members, proportional
+    reads = "clusters"
 
     def __init__(self, shares: str = "equal", members: str = "random"):
         if shares not in SHARES:
@@ -35,7 +31,6 @@ class ClusterInit:
         if members not in MEMBERS:
             raise ValueError(f"members must be one of {', '.join(MEMBERS)}, not {members!r}")
         self.shares, self.members = shares, members
-        self.draws = (shares, members) != ("proportional", "nearest")
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         """Exactly `budget` candidates, one of each cluster in turn.

@@ -10,23 +10,21 @@ import numpy as np
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.initial import Candidates, rank_within
+from datamodules.initial import Candidates, Init, rank_within
 from datamodules.inits.scores import finite_scores, highest_first
 from datamodules.seeds import Seeds
 
 BLOCK = 4096  # images whose pixels are looked at together
 
 
-class ShuffledScores:
+class ShuffledScores(Init):
     """The hardest by scores that were permuted among the candidates: a second random pool.
 
     The A/A control: it shares no draw with the random pool of the same seed, so that a test that
     tells the two apart too often is wrong.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "scores"
-    draws: ClassVar[bool] = True
+    reads = "scores"
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         """Exactly `budget` candidates; UserError where scores are missing or not finite."""
@@ -37,7 +35,7 @@ class ShuffledScores:
         return highest_first(shuffled, candidates.indices, own)[:budget]
 
 
-class HistogramInit:
+class HistogramInit(Init):
     """Random members with the class histogram of another init's pool.
 
     Whether a pool's classes explain what it does. Sample i of the pool has the class of sample i
@@ -46,14 +44,16 @@ class HistogramInit:
     """
 
     needs_labels: ClassVar[bool] = True
-    reads: str  # what `of` reads
-    draws: ClassVar[bool] = True
 
     def __init__(self, of: Any):
-        if not callable(of) or not hasattr(of, "reads"):
+        if not isinstance(of, Init):
             raise ValueError(f"of must be another init, not {of!r}")
         self.of = of
         self.reads = of.reads
+
+    @property
+    def fingerprint(self) -> str:
+        return self.of.fingerprint
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         """Exactly `budget` candidates; UserError where the data set has no labels."""
@@ -67,7 +67,7 @@ class HistogramInit:
         return members[first + rank_within(wanted)]
 
 
-class PixelFloor:
+class PixelFloor(Init):
     """The images with the most energy outside [-1, 1]: mean over pixels of max(|x| - 1, 0)^2.
 
     What a decoder that ends in tanh can never reconstruct of a standardized image, trained or not.
@@ -76,9 +76,7 @@ class PixelFloor:
     least this; ours ends linearly. No model is trained.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "pixels"
-    draws: ClassVar[bool] = False
+    reads = "pixels"
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         """Exactly `budget` candidates, the largest first; ties at random by `seed`."""

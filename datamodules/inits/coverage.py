@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.coverage import k_center, max_herding, probcover
+from datamodules.coverage import check_positive, check_radius, k_center, max_herding, probcover
 from datamodules.distances import purity_radius
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.initial import Candidates
-from datamodules.typiclust import k_means, typiclust
+from datamodules.initial import Candidates, Init
+from datamodules.typiclust import pseudo_labels, typiclust
 
 
-class KCenter:
+class KCenter(Init):
     """Greedy k-center: each next sample is the farthest from all before, the first is random.
 
     Core-set selection (Sener and Savarese, 2018, https://arxiv.org/abs/1708.00489) before there is
     a classifier.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "features"
-    draws: ClassVar[bool] = True
+    reads = "features"
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         first = random_order(seed, candidates.indices)[0]
@@ -33,16 +29,14 @@ class KCenter:
         return _samples(candidates, k_center(_features(candidates), budget, start=start))
 
 
-class TypiClust:
+class TypiClust(Init):
     """The most typical sample of each of B clusters (Hacohen et al., ICML 2022).
 
     https://arxiv.org/abs/2202.02794: at most `max_clusters` clusters, typicality over `neighbors`
     nearest members.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "features"
-    draws: ClassVar[bool] = True
+    reads = "features"
 
     def __init__(self, max_clusters: int = 500, neighbors: int = 20):
         for name, value in (("max_clusters", max_clusters), ("neighbors", neighbors)):
@@ -61,7 +55,7 @@ class TypiClust:
         return _samples(candidates, positions)
 
 
-class ProbCover:
+class ProbCover(Init):
     """Balls of radius `delta` that cover the most samples (Yehuda et al., NeurIPS 2022).
 
     https://arxiv.org/abs/2205.11320. Where `delta` is None it is the largest radius at which a
@@ -69,15 +63,10 @@ class ProbCover:
     least two, else of k-means with as many clusters as classes, at least two.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "features"
-    draws: ClassVar[bool] = False
+    reads = "features"
 
     def __init__(self, delta: float | None = None, purity: float = 0.95):
-        if delta is not None:
-            check_positive("delta", delta)
-        if not 0 < purity <= 1:
-            raise ValueError(f"purity must be above 0 and at most 1, not {purity!r}")
+        check_radius(delta, purity)
         self.delta, self.purity = delta, purity
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
@@ -87,15 +76,13 @@ class ProbCover:
         return _samples(candidates, probcover(features, budget, delta))
 
 
-class MaxHerding:
+class MaxHerding(Init):
     """The largest gain in coverage under a Gaussian kernel (Bae et al., ECCV 2024).
 
     https://arxiv.org/abs/2407.12212: kernel exp(-(distance / sigma)^2), greedy.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "features"
-    draws: ClassVar[bool] = False
+    reads = "features"
 
     def __init__(self, sigma: float = 1.0):
         check_positive("sigma", sigma)
@@ -103,11 +90,6 @@ class MaxHerding:
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         return _samples(candidates, max_herding(_features(candidates), budget, sigma=self.sigma))
-
-
-def check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be above 0, not {value!r}")
 
 
 def _features(candidates: Candidates) -> Tensor:
@@ -128,5 +110,4 @@ def _pseudo_labels(candidates: Candidates, features: Tensor) -> Tensor:
         clusters = candidates.clusters[candidates.indices]
         if len(np.unique(clusters)) > 1:
             return torch.from_numpy(clusters).to(features.device)
-    count = min(max(candidates.num_classes, 2), len(features))
-    return torch.from_numpy(k_means(features.cpu().numpy(), count, seed=0)).to(features.device)
+    return pseudo_labels(features, candidates.num_classes)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.initial import Candidates, equal_shares, round_robin
+from datamodules.initial import Candidates, Init, equal_shares, round_robin
 
 ORDERS = ("hardest", "easiest")
 
 
-class ScoreInit:
+class ScoreInit(Init):
     """The samples with the highest (or lowest) scores, or a mixture of bins of difficulty.
 
     With `bins` = n > 1 the candidates, hardest first, are cut into n bins as equal as possible;
@@ -23,9 +21,7 @@ class ScoreInit:
     the bins (n = 2, 5, 10) were announced and never run.
     """
 
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = "scores"
-    draws: ClassVar[bool] = False
+    reads = "scores"
 
     def __init__(self, order: str = "hardest", bins: int = 1):
         if order not in ORDERS:

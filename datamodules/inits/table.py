@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
 from datamodules.files import sha256
-from datamodules.initial import Candidates
+from datamodules.initial import Candidates, Init
 from datamodules.inits.clusters import ClusterInit
 from datamodules.inits.scores import ScoreInit
 
@@ -22,7 +22,7 @@ SUFFIXES = (".csv", ".parquet", ".npy", ".txt")
 VALUES = ("score", "cluster")
 
 
-class TableInit:
+class TableInit(Init):
     """The pool that a file lists, or that its scores or clusters decide.
 
     A .csv or .parquet table names samples in a column `id` or `index` (or both). With a column
@@ -32,9 +32,6 @@ class TableInit:
     index a line; a .npy file indices, or one float (score) or repeated integer (cluster) for each
     train sample. Members of the validation set V are skipped.
     """
-
-    needs_labels: ClassVar[bool] = False
-    reads: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -61,10 +58,6 @@ class TableInit:
     def fingerprint(self) -> str:
         """Of the file's content: another is another pool."""
         return sha256(self.path)
-
-    @property
-    def draws(self) -> bool:
-        return self.table.kind == "cluster" and self.by_cluster.draws
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         """Exactly `budget` candidates; UserError for samples that are unknown, twice or missing."""

@@ -22,7 +22,7 @@ from conf.compose import composer
 from conf.identity import ERROR
 from conf.jobs import Job, compose_job
 from conf.launchers import LAUNCHER, LAUNCHERS, given_of
-from conf.words import quoted
+from conf.quoting import quoted
 from datamodules.errors import UserError, user_message
 
 JOBS = "jobs.json"
@@ -97,7 +97,7 @@ class Grid:
 
 @contextlib.contextmanager
 def _log_lines(place: str) -> Iterator[None]:
-    """Lets a job say what it logs, behind its place; the table at its end is in its folder."""
+    """Prefixes a job's log lines with its place in the grid and drops its closing table."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(f"[{place}] %(message)s"))
     logging.getLogger().addHandler(handler)
@@ -123,7 +123,7 @@ def note(job: Job, failure: str) -> None:
 
 
 def run_grid(
-    program: str, handler: str, jobs: Sequence[Job], engine: list[str], notes: bool = True
+    program: str, handler: str, jobs: Sequence[Job], launcher: list[str], notes: bool = True
 ) -> list[str]:
     """Starts `handler` on each of `jobs` and waits for all: what went wrong in each, or nothing.
 
@@ -135,7 +135,7 @@ def run_grid(
     grid = Grid(program, handler, Path(tempfile.mkdtemp(prefix=".grid-", dir=home)), notes)
     (grid.folder / JOBS).write_text(json.dumps([job.overrides for job in jobs]))
     try:
-        _start(grid, len(jobs), engine)
+        _start(grid, len(jobs), launcher)
     except Exception as error:  # of the launcher: jobs themselves always return
         if not any(grid.folder.glob("*.began")):
             raise UserError(f"the runs could not be started: {_first_line(error)}") from error
@@ -150,17 +150,17 @@ def run_grid(
     return outcomes
 
 
-def _start(grid: Grid, count: int, engine: list[str]) -> None:
+def _start(grid: Grid, count: int, launcher: list[str]) -> None:
     import hydra
 
-    given = given_of(engine)
+    given = given_of(launcher)
     most, asked = LAUNCHERS[given.get(LAUNCHER, "basic")].tasks, given.get("processes", "null")
     tasks = count if most is None else min(count, int(asked) if asked.isdigit() else most)
     words = [
         f"task=range({tasks})",
         f"one={most is None}",
         f"folder={quoted(str(grid.folder))}",
-        *engine,
+        *launcher,
     ]
     before, sys.argv = sys.argv, [sys.argv[0], *words, "--multirun"]  # all that Hydra reads
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # a bug shows its real traceback

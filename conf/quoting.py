@@ -42,12 +42,12 @@ def flag_value(key: str, typed: str) -> str:
     return ",".join(element(part) for part in split(typed))
 
 
-def engine_key(key: str) -> str:
+def launcher_key(key: str) -> str:
     """`launcher.partition` -> `hydra.launcher.partition`; `++` is Hydra's to add what is new."""
     return f"{'++' * key.startswith(f'launcher.{FREE}')}hydra.{key}"
 
 
-def engine_value(key: str, typed: str) -> str:
+def launcher_value(key: str, typed: str) -> str:
     """A value about how runs are started, which is never one of a grid: `gpu,long` is one text."""
     return _text(typed) if SBATCH.fullmatch(key) else element(typed)
 
