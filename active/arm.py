@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from active.learner import Learner
-from active.query import Query, Selection, check_selection
+from active.query import Query
 from conf.compose import build
 from datamodules.augment import Normalizer
 from datamodules.distances import exact_device
 from datamodules.errors import UserError
 from datamodules.images import Images
-from datamodules.initial import Candidates, Init, choose
+from datamodules.initial import Candidates, Init
 from datamodules.pools import Pools
-from datamodules.seeds import Seeds
 from pretext.artifacts import Artifact
 from pretext.request import model_type
 
@@ -94,14 +91,3 @@ def check_reads(what: str, reads: str, model: dict[str, Any]) -> None:
             f"the {what} needs {reads}, and {kind.__name__} leaves "
             f"{' and '.join(kind.leaves)} only; choose another --{what}.model"
         )
-
-
-def choose_initial(candidates: Candidates, init: Init, budget: int, seeds: Seeds) -> Selection:
-    """The initial pool: exactly `budget` distinct samples outside V, with their scores if any."""
-    indices = choose(init, candidates, budget, seeds.stream("init"))
-    scores = np.full(len(indices), np.nan)
-    if candidates.scores is not None:
-        scores = candidates.scores[indices].astype(np.float64)
-    selection = Selection(indices, scores)
-    check_selection(selection, candidates.indices, budget)
-    return selection

@@ -6,7 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,11 +15,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
-from active.arm import choose_initial
 from active.committee import Committee, Votes, load_committee, mean_row
 from active.cycle_zero import CycleZero
 from active.display import Display
 from active.folder import RunFolder
+from active.needs import Read
 from active.pool_report import (
     SHEET,
     class_entropy,
@@ -29,14 +29,10 @@ from active.pool_report import (
     summarize_pool,
 )
 from active.predictor import Predictor
-from active.query import Query, Request, Selection, check_finite, check_selection
-from active.training import Training
+from active.prepare import Setup
+from active.query import Request, Selection, check_finite, check_selection
 from datamodules.datamodule import PoolDataModule
 from datamodules.distances import exact_device
-from datamodules.images import Images
-from datamodules.initial import Candidates, Init, RandomInit
-from datamodules.pools import Pools
-from datamodules.seeds import Seeds
 from pretext.devices import Devices
 from pretext.loggers import Chosen, Sink
 
@@ -52,30 +48,21 @@ class Run:
     added, then a fresh classifier is trained and tested on L_c. The row is written last.
     """
 
-    images: Images
-    pools: Pools
-    datamodule: PoolDataModule
-    seeds: Seeds
-    init: Init
-    candidates: Candidates
-    query: Query
-    make_classifier: Callable[[], Predictor]
-    predictor: type[Predictor]  # its class
-    training: Training
+    ready: Setup
+    read: Read
     devices: Devices
     folder: RunFolder
     loggers: list[Sink]
     display: Display
-    init_budget: int
-    budget: int
-    validation_labels: Callable[[int], int]  # how many of V go with so many of L
-    members: int = 1
-    described: dict[str, Any] = field(default_factory=dict)  # what each row says of the run
+    datamodule: PoolDataModule
+    make_classifier: Callable[[], Predictor]  # with fresh weights
     shared: CycleZero | None = None
-    features: Callable[[], np.ndarray] | None = None  # of the artifact that the query reads
-    warm_start: bool = False
-    keep_all_checkpoints: bool = False
     _classifiers: list[Predictor] | None = None  # of the last complete cycle
+
+    def __post_init__(self) -> None:
+        ready = self.ready
+        self.pools, self.query, self.train_part = ready.pools, ready.query, ready.images.train
+        self.candidates = ready.candidates(self.read.init, self.devices.kind)
 
     def go(self, done: int, cycles: int) -> None:
         """Cycles `done` to `cycles`; those before are complete on disk."""
@@ -85,8 +72,8 @@ class Run:
             self.display.start_cycle(cycle)
             seconds = self._label(cycle)
             row = self._train(cycle) | {"time/query_s": seconds}
-            self._write(cycle, row)
-            # A Trainer and its model lie in circles, which Python looks for after dozens of cycles.
+            self.devices.decide(partial(self._finish_cycle, cycle, row))
+            # Trainer and model refer to each other: Python would free them dozens of cycles later.
             gc.collect()
 
     def _label(self, cycle: int) -> float:
@@ -110,10 +97,10 @@ class Run:
     def _choose(self, cycle: int) -> Selection:
         if cycle == 0:
             return self.devices.decide(self._choose_first)
-        features = self.features() if self.features else None
-        device = exact_device(self.devices.kind)
+        ready, device = self.ready, exact_device(self.devices.kind)
+        features = self.read.query.features() if self.read.query is not None else None
         classes = self.candidates.num_classes
-        request = Request(self.budget, cycle, self.seeds, features, device, classes)
+        request = Request(ready.budget, cycle, ready.seeds, features, device, classes)
         self.datamodule.at(cycle, asked=self.query.covers or ("unlabeled",))
         self.query.prepare(self.datamodule, self._query_trainer, request)
         if self.query.covers:
@@ -121,12 +108,12 @@ class Run:
             asked = Committee(members) if self.query.wants_committee else members[0]
             trainer = self.devices.trainer(callbacks=[self.query, self.display])
             trainer.predict(asked, datamodule=self.datamodule, return_predictions=False)
-        gathered = self.query.gathered(self.pools, self.images.train.labels)
+        gathered = self.query.gathered(self.pools, self.train_part.labels)
 
         def select() -> Selection:
-            check_finite(gathered, self.images.train.ids)
+            check_finite(gathered, self.train_part.ids)
             selection = self.query.select(gathered, request)
-            check_selection(selection, gathered.indices, self.budget)
+            check_selection(selection, gathered.indices, ready.budget)
             return selection
 
         return self.devices.decide(select)
@@ -139,18 +126,18 @@ class Run:
 
     def _choose_first(self) -> Selection:
         """The initial pool, described beside chance, in a log line, `pool.json` and a sheet."""
-        selection = choose_initial(self.candidates, self.init, self.init_budget, self.seeds)
-        by_chance = RandomInit()(self.candidates, self.init_budget, self.seeds.stream("init"))
+        selection = self.ready.choose_initial(self.candidates)
+        by_chance = self.ready.choose_by_chance(self.candidates)
         described = describe_pool(
             selection.indices,
             by_chance,
             len(self.candidates.indices),
-            self.images.train.labels,
+            self.train_part.labels,
             self.candidates.num_classes,
             self.candidates.scores,
         )
         log.info("initial pool: %s", summarize_pool(described))
-        sheet = contact_sheet(self.images.train.take(selection.indices[: SHEET**2]).numpy())
+        sheet = contact_sheet(self.train_part.take(selection.indices[: SHEET**2]).numpy())
         self.folder.write_pool(described, png(sheet))
         for logger in self.loggers:
             logger.log_pool(described, sheet)
@@ -160,27 +147,27 @@ class Run:
         """The classifiers of the cycle before, from memory or from their checkpoint."""
         if self._classifiers is None:
             file = self.devices.decide(lambda: self.folder.verify_checkpoint(cycle - 1))
-            self._classifiers = load_committee(file, self.predictor)
+            self._classifiers = load_committee(file, self.ready.learner.predictor)
             for classifier in self._classifiers:
                 self.devices.arrange(classifier.network, classifier)
         return self._classifiers
 
     def _train(self, cycle: int) -> dict[str, Any]:
         """Trains on L_c from fresh weights, the same for all arms of a seed, and tests."""
-        warm = self._previous(cycle) if self.warm_start and cycle > 0 else None
+        warm = self._previous(cycle) if self.ready.learner.warm_start and cycle > 0 else None
         self._classifiers = None
         classifiers, rows, votes = [], [], Votes()
-        for member in range(self.members):
+        for member in range(self.ready.members):
             start = None if warm is None else warm[member].state_dict()
             classifier, row = self._train_member(cycle, member, start, votes)
             votes.close()
             classifiers.append(classifier)
             rows.append(row)
         self._classifiers = classifiers
-        metrics = rows[0] if self.members == 1 else {**mean_row(rows), **votes.metrics()}
+        metrics = rows[0] if len(rows) == 1 else {**mean_row(rows), **votes.metrics()}
         return {
             "cycle": cycle,
-            **self.described,
+            **self._describe_arm(),
             **metrics,
             **self._describe_pool(),
             "deterministic": self.devices.deterministic,
@@ -190,8 +177,9 @@ class Run:
         self, cycle: int, member: int, start: dict[str, Any] | None, votes: Votes
     ) -> tuple[Predictor, dict[str, Any]]:
         """A classifier and its numbers; cycle 0's may have been trained by another run."""
-        data, devices, seeds = self.datamodule, self.devices, self.seeds.of(member)
-        callbacks: list[pl.Callback] = [self.display, *([votes] if self.members > 1 else [])]
+        data, devices, seeds = self.datamodule, self.devices, self.ready.seeds.of(member)
+        training, committee = self.ready.training, self.ready.members > 1
+        callbacks: list[pl.Callback] = [self.display, *([votes] if committee else [])]
         logged = self.loggers if member == 0 else []
         data.at(cycle, member)
 
@@ -200,35 +188,42 @@ class Run:
             classifier = self.make_classifier()
             if start is not None:
                 classifier.load_state_dict(start)
-            return classifier, self.training.fit(classifier, data, devices, loggers, callbacks)
+            return classifier, training.fit(classifier, data, devices, loggers, callbacks)
 
         if cycle > 0 or self.shared is None:
             return train(logged)
         classifier, row, found = self.shared.get(self.pools, seeds, logged, train)
-        if found and self.members > 1:
+        if found and committee:
             tester = devices.trainer(callbacks=callbacks)
-            self.training.test(classifier, data, tester)  # for its votes
+            training.test(classifier, data, tester)  # for its votes
         return classifier, row
+
+    def _describe_arm(self) -> dict[str, Any]:
+        ready, init = self.ready, self.read.init
+        return {
+            "classifier": ready.learner.kind(ready.dropout, ready.members),
+            "init_artifact": init.name if init is not None else None,
+        }
 
     def _describe_pool(self) -> dict[str, Any]:
         labeled = self.pools.labeled
-        assert self.images.train.labels is not None
-        counts = np.bincount(self.images.train.labels[labeled])
+        assert self.train_part.labels is not None
+        counts = np.bincount(self.train_part.labels[labeled])
         return {
             "pool/labeled": len(labeled),
             "pool/fraction": len(labeled) / self.pools.total,
             "pool/classes": int(np.count_nonzero(counts)),
             "pool/entropy": class_entropy(counts),
-            "pool/validation_labels": self.validation_labels(len(labeled)),
+            "pool/validation_labels": self.ready.validation_labels(len(labeled)),
         }
 
     def _write_selection(self, cycle: int, selection: Selection, seconds: float) -> None:
-        ids = [self.images.train.ids[i] for i in selection.indices]
+        ids = [self.train_part.ids[i] for i in selection.indices]
         shown = selection.indices[:THUMBNAILS]
         chosen = Chosen(
             cycle,
             ids[:THUMBNAILS],
-            self.images.train.take(shown).numpy(),
+            self.train_part.take(shown).numpy(),
             selection.scores,
             [self._class_name(i) for i in shown],
         )
@@ -239,21 +234,18 @@ class Run:
 
     def _class_name(self, index: int) -> str:
         """An oracle's answer: only for what has just been labeled."""
-        labels, classes = self.images.train.labels, self.images.classes
+        labels, classes = self.train_part.labels, self.ready.images.classes
         return classes[labels[index]] if labels is not None and classes else ""
 
-    def _write(self, cycle: int, row: dict[str, Any]) -> None:
-        """Checkpoint first, then the row that makes the cycle complete."""
-        self.devices.decide(lambda: self._finish_cycle(cycle, row))
-
     def _finish_cycle(self, cycle: int, row: dict[str, Any]) -> None:
+        """Checkpoint first, then the row that makes the cycle complete."""
         assert self._classifiers is not None
         first, *others = self._classifiers
         states = [member.state_dict() for member in others]
         self.folder.write_checkpoint(cycle, partial(first.save, members=states))
         for logger in self.loggers:
-            logger.log_cycle(row, self.images.classes or ())
+            logger.log_cycle(row, self.ready.images.classes or ())
         self.folder.append(row)
-        if cycle > 0 and not self.keep_all_checkpoints:
+        if cycle > 0 and self.ready.config.trainer.keep_checkpoints != "all":
             self.folder.drop_checkpoint(cycle - 1)
         self.display.end_cycle(row)

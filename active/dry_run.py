@@ -63,7 +63,8 @@ def speed_of(ready: Setup, devices: Devices) -> Speed | None:
 
 
 def _show_pool(ready: Setup, stage: Stage | None, device: str) -> None:
-    selection = ready.choose_initial(stage.artifact if stage else None, device)
+    candidates = ready.candidates(stage.artifact if stage else None, device)
+    selection = ready.choose_initial(candidates)
     shown = ", ".join(ready.images.train.ids[i] for i in selection.indices[:8])
     print(f"  initial pool: {len(selection.indices)} samples, first {shown}")
     labels, num_classes = ready.images.train.labels, len(ready.images.classes or ())

@@ -18,7 +18,7 @@ from active.display import Display, cycles_table
 from active.dry_run import dry_run
 from active.folder import RunFolder
 from active.learner import Seen
-from active.needs import Read, artifact_of, read_all, stages_of
+from active.needs import artifact_of, read_all, stages_of
 from active.origin import describe_origin
 from active.prepare import Setup, prepare
 from active.run_loggers import describe, open_loggers
@@ -32,7 +32,6 @@ from datamodules.errors import UserError
 from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
-from pretext.loggers import Sink
 from pretext.setup import devices_of
 
 log = logging.getLogger("initial_pools")
@@ -134,52 +133,16 @@ def _cycles(
         open_loggers(nodes, info, devices, read, rows, classes) as loggers,
         Display(ready.plans, done=len(rows)) as display,
     ):
-        loop = _loop(job, ready, devices, folder, read, seen, loggers, display)
+        loop = Run(
+            ready, read, devices, folder, loggers, display,
+            datamodule=_datamodule(ready, devices, seen),
+            make_classifier=lambda: ready.learner.make(seen, ready.dropout, read.learner),
+            shared=_cycle_zero(job, ready, devices, read.learner),
+        )  # fmt: skip
         loop.go(len(rows), ready.config.cycles)
     if devices.is_zero:
         print(folder.path)
         Console().print(cycles_table(folder.rows()))
-
-
-def _loop(
-    job: Job,
-    ready: Setup,
-    devices: Devices,
-    folder: RunFolder,
-    read: Read,
-    seen: Seen,
-    loggers: list[Sink],
-    display: Display,
-) -> Run:
-    learner, base = ready.learner, read.learner
-    return Run(
-        images=ready.images,
-        pools=ready.pools,
-        datamodule=_datamodule(ready, devices, seen),
-        seeds=ready.seeds,
-        init=ready.arm.init,
-        candidates=ready.candidates(read.init, devices.kind),
-        query=ready.query,
-        make_classifier=lambda: learner.make(seen, ready.dropout, base),
-        predictor=learner.predictor,
-        training=ready.training,
-        devices=devices,
-        folder=folder,
-        loggers=loggers,
-        display=display,
-        init_budget=ready.init_budget,
-        budget=ready.budget,
-        validation_labels=ready.validation_labels,
-        members=ready.members,
-        described={
-            "classifier": learner.kind(ready.dropout, ready.members),
-            "init_artifact": read.init.name if read.init is not None else None,
-        },
-        shared=_cycle_zero(job, ready, devices, base),
-        features=read.query.features if read.query is not None else None,
-        warm_start=learner.warm_start,
-        keep_all_checkpoints=ready.config.trainer.keep_checkpoints == "all",
-    )
 
 
 def classifier_devices(job: Job) -> Devices:
@@ -238,7 +201,7 @@ def _list_to_label(ready: Setup, devices: Devices, folder: RunFolder) -> None:
     artifact = artifact_of(of_init)
 
     def write() -> None:
-        selection = ready.choose_initial(artifact, devices.kind)
+        selection = ready.choose_initial(ready.candidates(artifact, devices.kind))
         ids = [ready.images.train.ids[i] for i in selection.indices]
         folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
         file = folder.write_label_list(ids)

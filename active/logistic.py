@@ -51,7 +51,8 @@ def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -
         basis, triangle = torch.linalg.qr(inputs.T)
         inputs = triangle.T.contiguous()
     truth = F.one_hot(labels, num_classes).to(inputs)
-    weights = _Objective(inputs, truth, c).minimum()
+    with torch.autocast(inputs.device.type, enabled=False):
+        weights = _Objective(inputs, truth, c).minimum()
     return weights if basis is None else weights @ basis.T
 
 

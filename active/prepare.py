@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from active.arm import (
     Arm,
     build_arm,
     build_learner,
     build_query,
     check_reads,
-    choose_initial,
 )
 from active.learner import Learner
 from active.plan import CyclePlan, plan_cycles
-from active.query import Query, Selection
+from active.query import Query, Selection, check_selection
 from active.training import Training
 from conf.compose import flatten
 from conf.jobs import Job
@@ -23,7 +24,7 @@ from conf.schema import ActiveConfig, DataConfig
 from datamodules.augment import Augmenter
 from datamodules.errors import UserError
 from datamodules.images import Images
-from datamodules.initial import Candidates
+from datamodules.initial import Candidates, RandomInit, choose
 from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
 from datamodules.seeds import Seeds
 from pretext.artifacts import Artifact
@@ -74,9 +75,20 @@ class Setup:
     def candidates(self, artifact: Artifact | None, device: str) -> Candidates:
         return self.arm.candidates(self.images, self.pools, self.inputs, artifact, device)
 
-    def choose_initial(self, artifact: Artifact | None, device: str) -> Selection:
-        candidates = self.candidates(artifact, device)
-        return choose_initial(candidates, self.arm.init, self.init_budget, self.seeds)
+    def choose_initial(self, candidates: Candidates) -> Selection:
+        """The initial pool: exactly `init_budget` samples outside V, with their scores if any."""
+        stream = self.seeds.stream("init")
+        indices = choose(self.arm.init, candidates, self.init_budget, stream)
+        scores = np.full(len(indices), np.nan)
+        if candidates.scores is not None:
+            scores = candidates.scores[indices].astype(np.float64)
+        selection = Selection(indices, scores)
+        check_selection(selection, candidates.indices, self.init_budget)
+        return selection
+
+    def choose_by_chance(self, candidates: Candidates) -> np.ndarray:
+        """The random pool of the same seed."""
+        return RandomInit()(candidates, self.init_budget, self.seeds.stream("init"))
 
     @property
     def dropout(self) -> bool:

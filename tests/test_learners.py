@@ -84,6 +84,13 @@ def test_the_optimum_is_reached_on_correlated_features(
     assert float(slope.norm()) < 1e-3  # by strong convexity the distance to the optimum is below
 
 
+def test_the_optimum_does_not_depend_on_the_precision_around_it() -> None:
+    features, labels = blobs(40, 8, 4)
+    alone = fit_logistic(features, labels, 4, 10.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fit_logistic(features, labels, 4, 10.0), alone)
+
+
 def test_features_that_are_not_finite() -> None:
     features, labels = blobs(12, 4, 3)
     features[5, 2] = torch.inf
