@@ -116,7 +116,7 @@ def test_a_bug_in_one_job_is_recorded_with_its_traceback(
     go = Run.go
 
     def broken(self: Run, done: int, cycles: int) -> None:
-        if self.seeds.seed == 1:
+        if self.ready.seeds.seed == 1:
             raise ZeroDivisionError("a bug")
         go(self, done, cycles)
 

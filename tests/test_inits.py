@@ -151,7 +151,7 @@ def test_what_an_init_reads_it_cannot_do_without(reads: str, name: str, tmp_path
         (lambda: coverage.ProbCover(purity=1.2), "purity"),
         (lambda: coverage.MaxHerding(sigma=-1), "sigma"),
         (lambda: TableInit(), r"needs --init\.path"),
-        (lambda: TableInit("pool.xlsx"), r"\.csv, \.parquet, \.npy, \.txt"),
+        (lambda: TableInit("pool.xlsx"), r"\.csv, \.parquet, \.npy or \.txt, not .\.xlsx"),
         (lambda: TableInit("no/such/pool.csv"), "there is no file 'no/such/pool.csv'"),
     ],
 )

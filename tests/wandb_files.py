@@ -27,8 +27,10 @@ def chunks(data: bytes) -> Iterator[bytes]:
 
 def read_back(run: Path) -> dict[str, Any]:
     """History, axes, config and names from all parts of a run."""
+    import wandb
     from wandb.proto import wandb_internal_pb2 as pb
 
+    wandb.teardown()  # its service writes on for a moment after the end of a run
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     found: dict[str, Any] = {
         "history": [], "axis": {}, "config": {}, "runs": [], "artifacts": [], "files": files,
