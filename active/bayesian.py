@@ -48,8 +48,9 @@ def mean_entropy(logits: Tensor) -> Tensor:
 
     What the study calls DBAL.
     """
-    odds = centered(logits).exp_()
-    return torch.special.entr(odds.div_(odds.sum(dim=0)).mean(dim=1)).sum(dim=0)
+    probs = centered(logits).exp_()
+    probs /= probs.sum(dim=0)
+    return torch.special.entr(probs.mean(dim=1)).sum(dim=0)
 
 
 def bald(logits: Tensor) -> Tensor:
@@ -100,12 +101,12 @@ def batch_bald(
     """
     probs = logits.softmax(dim=2, dtype=torch.float64).transpose(0, 1).contiguous()
     joint = Joint(probs.new_ones(1), probs.new_full((1, len(logits)), 1 / len(logits)))
-    gains, noise = bald(logits), torch.special.entr(probs).sum(dim=2)
+    gains, entropies = bald(logits), torch.special.entr(probs).sum(dim=2)
     generator = torch.Generator().manual_seed(seed)
     picks: list[int] = []
     won: list[Tensor] = []
     while len(picks) < min(budget, len(probs)):
-        best = _leader(gains, probs, noise, joint) if picks else int(gains.argmax())
+        best = _leader(gains, probs, entropies, joint) if picks else int(gains.argmax())
         if gains[best] <= (1 / len(joint.weights) if joint.sampled else LEAST_GAIN):
             break
         picks.append(best)
@@ -120,20 +121,20 @@ def batch_bald(
     return positions, torch.stack(won) if won else gains[:0]
 
 
-def _leader(gains: Tensor, probs: Tensor, noise: Tensor, joint: Joint) -> int:
+def _leader(gains: Tensor, probs: Tensor, entropies: Tensor, joint: Joint) -> int:
     """The position of largest gain; (N,) `gains` that may be ahead of it are updated in place."""
     stale = gains > -math.inf
     best = int(gains.argmax())
     while stale[best]:
         rows = gains.where(stale, -math.inf).topk(min(FRONT, len(gains))).indices
         rows = rows[stale[rows]]
-        gains[rows] = _conditional(probs[rows], noise[rows], joint)
+        gains[rows] = _conditional(probs[rows], entropies[rows], joint)
         stale[rows] = False
         best = int(gains.argmax())
     return best
 
 
-def _conditional(probs: Tensor, noise: Tensor, joint: Joint) -> Tensor:
+def _conditional(probs: Tensor, entropies: Tensor, joint: Joint) -> Tensor:
     """(R, S, C) p and (R, S) entropies of candidates -> (R,) I(label; w | labels chosen).
 
     Per configuration the entropy of the posterior's mean minus the posterior's mean entropy, so
@@ -141,9 +142,9 @@ def _conditional(probs: Tensor, noise: Tensor, joint: Joint) -> Tensor:
     """
     size = max(1, CELLS // (len(joint.weights) * probs.shape[2]))
     parts = [joint.posterior @ part.transpose(0, 1).flatten(1) for part in probs.split(size)]
-    entropies = torch.cat([joint.weights @ torch.special.entr(part) for part in parts])
-    total = entropies.view(len(probs), -1).sum(dim=1)
-    return (total - noise @ (joint.weights @ joint.posterior)).clamp_min(0)
+    of_mean = torch.cat([joint.weights @ torch.special.entr(part) for part in parts])
+    total = of_mean.view(len(probs), -1).sum(dim=1)
+    return (total - entropies @ (joint.weights @ joint.posterior)).clamp_min(0)
 
 
 def _enumerated(joint: Joint, probs: Tensor) -> Joint:

@@ -10,7 +10,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 TEMPERATURES = np.arange(10, 200) / 10  # [1, 20) in steps of 0.1
 
 
-def temperature(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+def fit_temperature(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     """The softmax temperature of least ECE on held-out logits (N, C) with labels (N,).
 
     The grid, [1, 20) in steps of 0.1, is that of UHerding (Bae et al., ICLR 2025); the smallest of

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from active.acquisition import entropy, least_confidence, margin, mean_log_probs, variation_ratio
-from active.calibration import TEMPERATURES, temperature
+from active.calibration import TEMPERATURES, fit_temperature
 
 
 def committee(members: int, num: int = 200, classes: int = 6) -> Tensor:
@@ -90,7 +90,7 @@ def slow_ece(probs: np.ndarray, labels: np.ndarray, bins: int) -> float:
 @pytest.mark.parametrize("bins", [5, 15])
 def test_no_other_temperature_has_less_error(scale: float, bins: int) -> None:
     logits, labels = held_out(scale, seed=bins)
-    found = temperature(logits, labels, bins)
+    found = fit_temperature(logits, labels, bins)
     slow, theirs = [], []
     for t in TEMPERATURES:
         probs = special.softmax(logits.double().numpy() / t, axis=1)
@@ -105,14 +105,14 @@ def test_no_other_temperature_has_less_error(scale: float, bins: int) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 3.0, 10.0])
 def test_the_true_temperature_is_found(scale: float) -> None:
-    assert temperature(*held_out(scale, num=6000)) == pytest.approx(scale, rel=0.15)
+    assert fit_temperature(*held_out(scale, num=6000)) == pytest.approx(scale, rel=0.15)
 
 
 def test_grid_ends_and_ties() -> None:
     assert TEMPERATURES[[0, 1, -1]].tolist() == [1.0, 1.1, 19.9]
     assert len(TEMPERATURES) == 190
-    assert temperature(*held_out(0.3)) == 1.0  # less confident than right: no T helps
+    assert fit_temperature(*held_out(0.3)) == 1.0  # less confident than right: no T helps
     logits, labels = held_out(1.0)
-    assert temperature(30 * logits, logits.argmin(dim=1)) == 19.9  # sure and always wrong
-    assert temperature(torch.zeros(10, 5), torch.zeros(10, dtype=torch.int64)) == 1.0  # a tie
-    assert temperature(logits[:0], labels[:0]) == 1.0
+    assert fit_temperature(30 * logits, logits.argmin(dim=1)) == 19.9  # sure and always wrong
+    assert fit_temperature(torch.zeros(10, 5), torch.zeros(10, dtype=torch.int64)) == 1.0  # a tie
+    assert fit_temperature(logits[:0], labels[:0]) == 1.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from active import acquisition
-from active.calibration import temperature
+from active.calibration import fit_temperature
 from active.covering import ArtifactQuery, arrange
 from active.predictor import Outputs, Predictor
 from active.query import Gathered, Request, Selection
@@ -39,10 +39,10 @@ class UHerding(ArtifactQuery):
         return {"logits": outputs.logits}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
-        heat = 1.0
+        temperature = 1.0
         if gathered.validation_labels is not None and len(gathered.validation_labels):
-            heat = temperature(gathered.validation["logits"], gathered.validation_labels)
-        uncertainty = acquisition.margin(gathered.unlabeled["logits"] / heat)
+            temperature = fit_temperature(gathered.validation["logits"], gathered.validation_labels)
+        uncertainty = acquisition.margin(gathered.unlabeled["logits"] / temperature)
         unlabeled = request.features_of(gathered.indices)
         labeled = request.features_of(gathered.labeled_indices)
         weighted = torch.cat([unlabeled, uncertainty.to(unlabeled)[:, None]], dim=1)
