@@ -68,16 +68,16 @@ def _run_all(program: Program, line: CommandLine, jobs: list[Job]) -> None:
     if jobs[0].config.dry_run:
         _outline(program, jobs)
         return
-    if program.study:
-        shared: list[Job] = load(f"{program.study}:missing")(jobs)
+    if program.grid:
+        shared: list[Job] = load(f"{program.grid}:missing")(jobs)
         if shared:
-            run_grid(program.name, f"{program.study}:make", shared, line.launcher, notes=False)
+            run_grid(program.name, f"{program.grid}:make", shared, line.launcher, notes=False)
     _report_failures(jobs, run_grid(program.name, program.handler, jobs, line.launcher))
 
 
 def _outline(program: Program, jobs: list[Job]) -> None:
-    if program.study:
-        load(f"{program.study}:outline")(jobs)
+    if program.grid:
+        load(f"{program.grid}:outline")(jobs)
         return
     for job in jobs:
         load(program.handler)(job)

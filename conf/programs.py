@@ -18,7 +18,7 @@ class Program:
         examples: lines of its help page.
         flags: the same, about what is no setting; `{launchers}` stands for the list of them.
         check: raises UserError for a job that cannot run; a program without one has no grids.
-        study: a module about a grid as a whole: its `missing(jobs)` are jobs that stand for the
+        grid: a module about a grid as a whole: its `missing(jobs)` are jobs that stand for the
             artifacts that runs share and that are not there yet, in order, `make(job)` makes
             those of one job, and `outline(jobs)` tells how much work all is.
         runs: whether its jobs are runs, which have a name, a folder and an experiment.
@@ -33,7 +33,7 @@ class Program:
     examples: str
     flags: str
     check: str | None = None
-    study: str | None = None
+    grid: str | None = None
     runs: bool = False
     renamed: dict[str, str] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ ACTIVE = Program(
     script="active/run.py",
     handler="active.job:run",
     check="active.job:check",
-    study="active.grid",
+    grid="active.grid",
     runs=True,
     groups=("data", "experiment", "init", "learner", "logger", "query", "trainer"),
     examples="""\

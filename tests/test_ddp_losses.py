@@ -11,18 +11,19 @@ import torch
 
 from tests.processes import SERVER, finish
 
+INPUTS = {
+    "shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 20, "clusters": 10, "width": 8,
+    "stem": 3, "max_pool": False,
+}  # fmt: skip
+
 
 def small_simclr() -> Any:
     """In evaluation mode, because batch norm sees only a rank's own samples on CPUs."""
     from pretext.simclr import SimCLR
 
     torch.manual_seed(0)
-    inputs = {
-        "shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 20, "clusters": 10,
-        "width": 8, "stem": 3, "max_pool": False,
-    }  # fmt: skip
     module = SimCLR(
-        inputs, 0, max_epochs=1, batch_size=12, optimizer="sgd", lr=0.1, weight_decay=0.0,
+        INPUTS, 0, max_epochs=1, batch_size=12, optimizer="sgd", lr=0.1, weight_decay=0.0,
         schedule="none", temperature=0.1, projection=16, crop_scale=0.5, flip=False, jitter=0.4,
         gray=0.0, views="auto", features="pooled", bank=20,
     )  # fmt: skip
@@ -34,13 +35,9 @@ def small_scan() -> Any:
     from pretext.scan import SelfLabel
 
     torch.manual_seed(0)
-    inputs = {
-        "shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 20, "clusters": 3,
-        "width": 8, "stem": 3, "max_pool": False,
-    }  # fmt: skip
     module = SelfLabel(
-        inputs, 0, max_epochs=1, batch_size=12, optimizer="adamw", lr=0.1, weight_decay=0.0,
-        schedule="none", threshold=0.5, clusters=None, flip=False,
+        INPUTS, 0, max_epochs=1, batch_size=12, optimizer="adamw", lr=0.1, weight_decay=0.0,
+        schedule="none", threshold=0.5, clusters=3, flip=False,
     )  # fmt: skip
     module.head.weight.data.mul_(40)
     return module.eval()
