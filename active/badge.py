@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.coverage import check_budget
 from datamodules.distances import BLOCK, block_rows
+from datamodules.fronts import check_budget
 
 PROPOSALS = 256  # drawn at once, whatever the budget: a smaller one takes the first choices
 

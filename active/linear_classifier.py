@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,8 @@ class LinearClassifier(Predictor):
             takes the one of `GRID` that classifies at most 5 |L| labels of V best, the smallest of
             equally good ones.
     """
+
+    fixed_features: ClassVar[bool] = True
 
     def __init__(self, num_classes: int, features: int, c: float | str = 10.0):
         super().__init__(num_classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,10 @@ class Predictor(Trainable):
 
     Each epoch logs `train/loss`, each check of V `val/acc`; `test` gives `test_metrics`.
     """
+
+    fixed_features: ClassVar[bool] = (
+        False  # whether training leaves an image's features as they are
+    )
 
     def __init__(self, num_classes: int):
         super().__init__()

@@ -12,8 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from datamodules.coverage import check_budget
 from datamodules.distances import nearest
+from datamodules.fronts import check_budget
 
 
 def typiclust(

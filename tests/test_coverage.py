@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules import coverage
-from datamodules.coverage import k_center, max_herding, probcover
+from datamodules import fronts
+from datamodules.coverage import max_herding, probcover
 from datamodules.distances import (
     bounds_to_nearest,
     exact,
@@ -21,6 +21,7 @@ from datamodules.distances import (
     squared_distances,
     where_exact,
 )
+from datamodules.kcenter import k_center
 from datamodules.typiclust import typiclust
 from tests.feature_sets import LABELED, SEEDS, check, distances, mixture, tensor, unit
 
@@ -50,7 +51,7 @@ def slow_k_center(features: Tensor, budget: int, labeled: list[int], start: int)
 def test_k_center_equals_a_slow_loop(
     seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "FRONT", front)
+    monkeypatch.setattr(fronts, "FRONT", front)
     features = mixture(50, seed, twins=15 * (seed % 2))
     for budget in (1, 2, 9, 30, 50 - len(labeled or [])):
         picks = k_center(features, budget, labeled=tensor(labeled), start=4)
@@ -132,7 +133,7 @@ def slow_herding(kernel: np.ndarray, budget: int, labeled: list[int]) -> list[in
 def test_max_herding_equals_a_slow_loop(
     seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "FRONT", front)
+    monkeypatch.setattr(fronts, "FRONT", front)
     features = mixture(40, seed, twins=10 * (seed % 2))
     sigma = (0.5, 1.0, 0.2, 2.0)[seed]
     full = 40 - len(labeled or [])
@@ -149,7 +150,7 @@ def test_max_herding_equals_a_slow_loop(
 def test_weighted_herding_is_greedy(
     seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "FRONT", front)
+    monkeypatch.setattr(fronts, "FRONT", front)
     features = mixture(40, seed)
     weights = np.random.default_rng(seed).random(40) * (np.arange(40) % 7 > 0)
     given = torch.from_numpy(weights)
@@ -185,7 +186,7 @@ def slow_probcover(ball: np.ndarray, budget: int, labeled: list[int]) -> list[in
 def test_probcover_equals_a_slow_loop(
     seed: int, labeled: list[int] | None, front: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage, "FRONT", front)
+    monkeypatch.setattr(fronts, "FRONT", front)
     features = mixture(45, seed, twins=12 * (seed % 2))
     for delta in (0.0, 0.3, 0.8, math.inf):
         for budget in (1, 8, 45 - len(labeled or [])):
@@ -216,7 +217,7 @@ def test_two_blobs() -> None:
 
 
 def test_lazy_cover_equals_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "FRONT", 100)
+    monkeypatch.setattr(fronts, "FRONT", 100)
     features = mixture(2000, 1, dims=16, classes=12)
     squared = squared_distances(x := exact(features), x)
     ball = (squared < 0.7**2).double()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
+import pytorch_lightning as pl
 from torch import Tensor
 
-from active.covering import arrange
+from active.covering import Memory, arrange
 from active.predictor import Outputs, Predictor
 from active.query import Gathered, Query, Request, Selection
-from datamodules.coverage import k_center
+from datamodules.kcenter import k_center
 
 FEATURES = ("projector", "penultimate")
 
@@ -30,6 +32,11 @@ class Coreset(Query):
         if features not in FEATURES:
             raise ValueError(f"features must be one of {', '.join(FEATURES)}, not {features!r}")
         self.features = features
+        self.memory = Memory()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not pl_module.fixed_features:
+            self.memory = Memory()
 
     def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
         kept = outputs.features if self.features == "projector" else outputs.pooled
@@ -37,5 +44,5 @@ class Coreset(Query):
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
         unlabeled, labeled = gathered.unlabeled["features"], gathered.labeled["features"]
-        field = arrange(unlabeled, labeled, gathered.indices, request)
-        return field.selection(k_center(field.features, request.budget, labeled=field.labeled))
+        field = arrange(unlabeled, labeled, gathered, request)
+        return self.memory.select(field, partial(k_center, budget=request.budget))

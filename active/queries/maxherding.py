@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from active.covering import ArtifactQuery
 from active.query import Gathered, Request, Selection
 from datamodules.coverage import check_positive, max_herding
@@ -17,5 +19,5 @@ class MaxHerding(ArtifactQuery):
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
         field = self.field(gathered, request)
-        picks = max_herding(field.features, request.budget, sigma=self.sigma, labeled=field.labeled)
-        return field.selection(picks)
+        choose = partial(max_herding, budget=request.budget, sigma=self.sigma)
+        return self.memory.select(field, choose)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from active.covering import ArtifactQuery
@@ -28,9 +30,8 @@ class ProbCover(ArtifactQuery):
     def select(self, gathered: Gathered, request: Request) -> Selection:
         field = self.field(gathered, request)
         delta = self.radius(gathered, request) if self.delta is None else self.delta
-        return field.selection(
-            probcover(field.features, request.budget, delta, labeled=field.labeled)
-        )
+        choose = partial(probcover, budget=request.budget, delta=delta)
+        return self.memory.select(field, choose)
 
     def radius(self, gathered: Gathered, request: Request) -> float:
         """Of L and U together, which no cycle changes: found once, the same in a resumed run."""

@@ -47,7 +47,7 @@ class UHerding(ArtifactQuery):
         labeled = request.features_of(gathered.labeled_indices)
         weighted = torch.cat([unlabeled, uncertainty.to(unlabeled)[:, None]], dim=1)
         none = torch.cat([labeled, torch.zeros_like(labeled[:, :1])], dim=1)
-        field = arrange(weighted, none, gathered.indices, request)
+        field = arrange(weighted, none, gathered, request)
         features, weights = field.features[:, :-1].contiguous(), field.features[:, -1]
         sigma = self.sigma or smallest_distance(features[field.labeled])
         picks = max_herding(

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.coverage import check_positive, check_radius, k_center, max_herding, probcover
+from datamodules.coverage import check_positive, check_radius, max_herding, probcover
 from datamodules.distances import purity_radius
 from datamodules.draws import random_order
 from datamodules.errors import UserError
 from datamodules.initial import Candidates, Init
+from datamodules.kcenter import k_center
 from datamodules.typiclust import pseudo_labels, typiclust
 
 

@@ -17,8 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.coverage import k_center, max_herding, probcover
+from datamodules.coverage import max_herding, probcover
 from datamodules.distances import nearest_neighbors, purity_radius
+from datamodules.kcenter import k_center
 from datamodules.typiclust import typiclust
 from tests.conftest import ROOT
 

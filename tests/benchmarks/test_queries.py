@@ -17,8 +17,8 @@ from active.badge import Gradients, badge
 from active.queries.dbal import DBAL
 from active.queries.margin import Margin
 from active.query import Query, Request
-from datamodules.coverage import k_center
 from datamodules.distances import block_rows, bounds_to_nearest, exact, squared_distances
+from datamodules.kcenter import k_center
 from datamodules.seeds import Seeds
 from tests.benchmarks.test_coverage import peak, peak_from_here
 from tests.benchmarks.test_speed import compare, make
