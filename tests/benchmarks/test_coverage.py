@@ -11,6 +11,7 @@ import ctypes
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from datamodules.coverage import max_herding, probcover
 from datamodules.distances import nearest_neighbors, purity_radius
+from datamodules.fronts import Known
 from datamodules.kcenter import k_center
 from datamodules.typiclust import typiclust
 from tests.conftest import ROOT
@@ -81,6 +83,26 @@ def test_seconds_and_memory(name: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     print(f"\n{done.stdout.strip()}")
+
+
+@pytest.mark.parametrize("budget", [10, 1000])
+@pytest.mark.parametrize("name", ["k_center", "probcover", "max_herding"])
+def test_a_cycle_over_one_that_knows_nothing(name: str, budget: int) -> None:
+    """The third of a run's cycles, whose first two chose as many each."""
+    select = {"k_center": k_center, "probcover": partial(probcover, delta=0.7),
+              "max_herding": max_herding}[name]  # fmt: skip
+    features, known = mixture()[0], Known()
+    labeled = torch.arange(budget)
+    for _ in range(2):
+        labeled = torch.cat([labeled, select(features, budget, labeled=labeled, known=known)])
+    started = time.perf_counter()
+    picks = select(features, budget, labeled=labeled, known=known)
+    between = time.perf_counter()
+    assert picks.equal(select(features, budget, labeled=labeled))
+    seconds = between - started, time.perf_counter() - between
+    ratio = seconds[1] / seconds[0]
+    print(f"\n| {name}, {budget} beside {len(labeled)} | {seconds[0]:.2f} s | anew {seconds[1]:.2f}"
+          f" s | {ratio:.0f} times |")  # fmt: skip
 
 
 def plain_k_center(features: Tensor, budget: int, start: int) -> list[int]:
