@@ -34,11 +34,22 @@ def difference_table(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
 
 
 def _per_seed(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    runs = whole_models(runs)
     table = runs[[*CURVE, "seed", metric]].copy()
     table["labeled"] = runs[LABELED]
     table["counted"] = runs[LABELED] + runs.get("pool/validation_labels", 0)
     keys = [*CURVE, "seed", "labeled", "counted"]
     return table.groupby(keys, as_index=False, sort=False)[metric].mean()
+
+
+def whole_models(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those of pretext models that are behind another one of their arm and seed.
+
+    A mean over models that do not all have every budget would move where one of them ends.
+    """
+    budgets = runs.groupby([*CURVE, "seed", "pretext"])[LABELED].transform("nunique")
+    most = budgets.groupby([runs[name] for name in (*CURVE, "seed")]).transform("max")
+    return runs[budgets == most]
 
 
 def _summary(values: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ PARTS = ("data", "init", "query", "learner", "seed")  # of the path of a run's f
 SETTING = ["data", "learner", "query"]  # in which pools are compared
 CURVE = [*SETTING, "arm"]  # what has one curve: the mean over its seeds
 RUN = [*CURVE, "pretext", "seed"]
+ARTIFACTS = ["init_artifact", "query_artifact", "learner_artifact"]  # what a run read, by name
 
 
 def ordered(names: pd.Series | list[str]) -> list[str]:

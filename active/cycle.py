@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
+from active.columns import ARTIFACTS
 from active.committee import Committee, Votes, load_committee, mean_row
 from active.cycle_zero import CycleZero
 from active.display import Display
@@ -199,10 +200,10 @@ class Run:
         return classifier, row
 
     def _describe_arm(self) -> dict[str, Any]:
-        ready, init = self.ready, self.read.init
+        ready, artifacts = self.ready, zip(ARTIFACTS, self.read, strict=True)
         return {
             "classifier": ready.learner.kind(ready.dropout, ready.members),
-            "init_artifact": init.name if init is not None else None,
+            **{name: read.name if read is not None else None for name, read in artifacts},
         }
 
     def _describe_pool(self) -> dict[str, Any]:

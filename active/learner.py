@@ -62,8 +62,10 @@ class Learner:
         return count
 
     def kind(self, dropout: bool, members: int) -> str:
-        """Which passive arm is its control: plain, dropout or committee."""
-        return "committee" if members > 1 else "dropout" if dropout else "plain"
+        """Which passive arm is its control: plain, dropout, committee, or committee5 of five."""
+        if members > 1:
+            return "committee" if members == COMMITTEE else f"committee{members}"
+        return "dropout" if dropout else "plain"
 
     def validation_labels(self, labeled: int, validation: int) -> int:
         """How many labels of V it uses."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from active.columns import ANY, CONTROL, LABELED, METRIC, RUN, SETTING, options_of
+from active.columns import ANY, ARTIFACTS, CONTROL, LABELED, METRIC, RUN, SETTING, options_of
 
 ENDPOINTS = ("aubc", "final", "start")
 COMPARISON = [*SETTING, "classifier", "arm", "endpoint"]
-PAIR = [*COMPARISON, "seed", "model", "init_artifact", "difference"]
-CARRIED = ["classifier", "init_artifact"]
+PAIR = [*COMPARISON, "seed", "model", *ARTIFACTS, "difference"]
+CARRIED = ["classifier", *ARTIFACTS]
 # Settings of the learner that make it another kind of classifier, not another learner.
 KINDS = r"-(?:dropout|members)[^-]*"
 
@@ -32,7 +32,7 @@ def endpoints(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
         metric: the column that is compared.
 
     Returns:
-        data, learner, query, arm, pretext, seed, classifier, init_artifact, `base` (the learner
+        data, learner, query, arm, pretext, seed, classifier, the artifacts, `base` (the learner
         whatever its kind of classifier), aubc, final and start.
     """
     rows = runs.sort_values([*RUN, LABELED], ignore_index=True)
@@ -88,7 +88,7 @@ def pair_pools(ends: pd.DataFrame, control: str = CONTROL) -> pd.DataFrame:
 
     Returns:
         A row a pair: data, learner, query, classifier, arm, endpoint, seed, `model` (the pretext
-        model behind the pool), init_artifact and difference.
+        model behind the pool), the artifacts of the run and difference.
     """
     long = _long(ends)
     theirs = long[long["arm"] == control]

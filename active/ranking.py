@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from active.averages import whole_models
 from active.columns import LABELED, METRIC, SETTING, ordered
 from active.estimate import ALPHA, one_way
 from active.pairing import base_of, data_set_of, endpoints
@@ -32,9 +33,9 @@ def start_to_end(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
         seeds, rho, p (the last cycle's answers the question; the others show its decay).
     """
     rows = []
-    for keys, group in runs.groupby(SETTING):
+    for keys, group in whole_models(runs).groupby(SETTING):
         table = group.pivot_table(index=["arm", "seed"], columns=LABELED, values=metric).dropna()
-        cube = _cube(table)  # (pools, seeds, cycles)
+        cube = _cube(table) if len(table) else np.empty((0, 0, 0))  # (pools, seeds, cycles)
         if min(cube.shape[:2]) < 1 or cube.shape[0] < 3:
             continue
         centered = cube - cube.mean(axis=0, keepdims=True)
@@ -131,8 +132,10 @@ def rank_pools(runs: pd.DataFrame, metric: str = METRIC) -> dict[tuple[str, str]
         parts = {data: part.dropna(axis=1, how="all") for data, part in seeds.groupby("data")}
         means = {data: part.dropna().mean() for data, part in parts.items()}
         each = pd.DataFrame(means).T.dropna()
+        if each.empty:  # no data set is complete
+            continue
         values = each.groupby(data_set_of(each.index.to_series())).mean()
-        if len(values) and values.shape[1] > 1:
+        if values.shape[1] > 1:
             rankings[str(learner), str(query)] = rank_arms(values)
     return rankings
 
@@ -167,11 +170,12 @@ def penalty_matrix(runs: pd.DataFrame, by: str = "arm", metric: str = METRIC) ->
     """Who beats whom, how often: the pairwise penalty matrix of BADGE (Ash et al., 2020).
 
     A cell is everything but the arms (data, learner, kind of classifier and query; or the pool for
-    `by="query"`: a query's dropout or committee is no advantage of its own). At each of its n
-    budgets, arm i beats arm j if a paired t test over their seeds finds it better; that adds 1/n to
-    entry (i, j), so that every cell weighs the same. The paper's entries are these sums; here they
-    are divided by the number of cells in which the two met (NaN: in none), because not all do. A
-    column's mean (row `mean`) is how often others beat that arm: lower is better.
+    `by="query"`: a query's dropout or committee is no advantage of its own). At each of the n
+    budgets at which both have a seed, arm i beats arm j if a paired t test over these seeds finds
+    it better; that adds 1/n to entry (i, j), so that every cell weighs the same. The paper's
+    entries are these sums; here they are divided by the number of cells in which the two met (NaN:
+    in none), because not all do. A column's mean (row `mean`) is how often others beat that arm:
+    lower is better.
     https://arxiv.org/abs/1906.03671
     """
     other = "query" if by == "arm" else "arm"
@@ -180,22 +184,19 @@ def penalty_matrix(runs: pd.DataFrame, by: str = "arm", metric: str = METRIC) ->
     cells = runs.assign(learner=base_of(runs["learner"]))
     for _, cell in cells.groupby(["data", "learner", "classifier", other]):
         table = cell.pivot_table(index="seed", columns=[by, LABELED], values=metric)
-        budgets = cell[LABELED].nunique()
         curves = {arm: table[arm] for arm in table.columns.unique(0)}
         for i, ours in curves.items():
             for j, theirs in curves.items():
-                if i != j:
+                budgets = (ours - theirs).dropna(axis=1, how="all")
+                if i != j and budgets.size:
                     met.loc[i, j] += 1
-                    won.loc[i, j] += _wins(ours - theirs) / budgets
+                    won.loc[i, j] += np.mean([_wins(budgets[labeled]) for labeled in budgets])
     shares = won / met.where(met > 0)
     shares.loc["mean"] = shares.mean()
     return shares
 
 
-def _wins(differences: pd.DataFrame) -> int:
-    """At how many budgets (columns) the whole seeds (rows) are clearly above zero."""
-    whole = differences.dropna()
-    if whole.empty:
-        return 0
-    estimate = one_way(whole.to_numpy().T)
-    return int(((estimate.p < ALPHA) & (estimate.mean > 0)).sum())
+def _wins(differences: pd.Series) -> bool:
+    """Whether those of the seeds that have one are clearly above zero."""
+    estimate = one_way(differences.dropna().to_numpy())
+    return bool((estimate.p < ALPHA) & (estimate.mean > 0))

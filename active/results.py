@@ -14,12 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from active.columns import PARTS
+from active.columns import ARTIFACTS, PARTS
 from active.folder import CONFIG, ROWS
 from conf.identity import ERROR
 from datamodules.errors import UserError, unknown
 
-DEFAULTS = {"classifier": "plain", "init_artifact": None}  # of rows that do not say
+DEFAULTS = {"classifier": "plain", **dict.fromkeys(ARTIFACTS)}  # of rows that do not say
 PRETEXT = re.compile(r"-pretext([^-]+)$")
 
 
@@ -28,8 +28,9 @@ def read_runs(runs_dir: Path, experiment: str) -> pd.DataFrame:
 
     Columns: data, init, query, learner, seed (parts of the run's folder), cycle and the metrics;
     `arm` and `pretext` are the init without its pretext seed, and that seed ("" where it is the
-    default one); `classifier` is plain, dropout or committee; `init_artifact` names the pretext
-    artifact behind the initial pool. Sorted by the parts and the cycle.
+    default one); `classifier` is plain, dropout or committee; `init_artifact`, `query_artifact`
+    and `learner_artifact` name the pretext artifacts that these read. Sorted by the parts and the
+    cycle.
     """
     rows: list[dict[str, Any]] = []
     for file, parts in run_files(runs_dir, experiment, ROWS):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from active.columns import ANY, CONTROL, METRIC
+from active.columns import ANY, ARTIFACTS, CONTROL, METRIC
 from active.estimate import ALPHA, Estimate, bootstrap, holm, one_way, two_way
 from active.pairing import COMPARISON, base_of, endpoints, is_passive, pair_pools, pair_queries
 
@@ -40,7 +40,8 @@ def compare_pools(
         query `any`. Columns:
 
         - seeds, pairs, missing (pairs that a complete experiment would add), models (pretext
-          models behind the arm) and scope: with one model the verdict is for `this artifact`;
+          models behind the arm's pool) and scope: with one model behind the pool, or no more than
+          one that the query or the learner reads, the verdict is for `this artifact`;
         - mean, sd, standardized (mean / sd of the pairs), low, high, low90, high90, and from 20
           independent pairs on boot_low and boot_high (BCa);
         - p (paired t), p_holm (over all rows of the endpoint), p_tost, verdict;
@@ -50,6 +51,22 @@ def compare_pools(
     """
     ends = endpoints(runs, metric)
     return judge(_rows(pair_pools(ends, control), _expected(ends)), margin)
+
+
+def compare_with_each(
+    runs: pd.DataFrame, arm: str, margin: float = MARGIN, metric: str = METRIC
+) -> pd.DataFrame:
+    """One pool minus each of the others, as `compare_pools` has it; Holm corrects over all.
+
+    The column `other` names the pool that it is compared with.
+    """
+    ends = endpoints(runs, metric)
+    expected, tables = _expected(ends), []
+    for other in sorted(set(ends["arm"]) - {arm}):
+        both = ends[ends["arm"].isin([arm, other])]
+        tables.append(_rows(pair_pools(both, other), expected).assign(other=other))
+    table = pd.concat(tables, ignore_index=True)
+    return judge(table, margin).assign(other=table["other"])
 
 
 def compare_queries(
@@ -143,7 +160,7 @@ def _row(pairs: pd.DataFrame) -> dict[str, Any]:
         "seeds": len(set(pairs["seed"])),
         "pairs": len(pairs),
         "models": max(known, 1),
-        "scope": ("no artifact", "this artifact")[known] if known < 2 else f"{known} artifacts",
+        "scope": _scope(pairs),
         "boot_low": np.nan, "boot_high": np.nan, "variance_pretext": np.nan,
     }  # fmt: skip
     if values.ndim == 2:
@@ -157,6 +174,16 @@ def _row(pairs: pd.DataFrame) -> dict[str, Any]:
     standardized = estimate.mean / sd if estimate.se > 0 else np.nan
     spread = {"sd": sd, "standardized": standardized}
     return numbers | spread | {c: float(getattr(estimate, c)) for c in ("mean", "se", "df")}
+
+
+def _scope(pairs: pd.DataFrame) -> str:
+    """How many pretext models the pairs speak of: of the pool, else of the query or the learner."""
+    pool, query, learner = (len(set(pairs[name].dropna())) for name in ARTIFACTS)
+    others = [count for count in (query, learner) if count]
+    if pool > 1:
+        return f"{pool} artifacts" + (", one to learn from" if learner == 1 else "")
+    least = min([*others, *([pool] if pool else [])], default=0)
+    return ("no artifact", "this artifact")[least] if least < 2 else f"{least} artifacts"
 
 
 def independent(pairs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
@@ -198,16 +225,14 @@ def _expected(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_uncontrolled(table: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
-    """Adds a row for each query whose kind of classifier has no passive run of the same pool."""
-    kind = ["data", "base", "classifier", "arm"]
-    passive = is_passive(ends["query"])
-    controls = pd.MultiIndex.from_frame(ends.loc[passive, kind])
-    alone = ends[~passive & ~pd.MultiIndex.from_frame(ends[kind]).isin(controls)]
-    alone = alone.groupby(COMPARISON[:-1], as_index=False)["seed"].nunique()
-    rows = alone.rename(columns={"seed": "missing"}).merge(
-        pd.DataFrame({"endpoint": ["aubc", "final"]}), how="cross"
+    """Adds a row for each query that no passive run of its kind, pool and seed stands beside."""
+    long = ends.melt([*COMPARISON[:-1], "seed"], ["aubc", "final"], "endpoint").dropna()
+    asked = long[~is_passive(long["query"])].groupby(COMPARISON, as_index=False)["seed"].nunique()
+    there = pd.MultiIndex.from_frame(table[COMPARISON])
+    rows = asked[~pd.MultiIndex.from_frame(asked[COMPARISON]).isin(there)]
+    rows = rows.rename(columns={"seed": "missing"}).assign(
+        controlled=False, seeds=0, pairs=0, models=0, scope=""
     )
-    rows = rows.assign(controlled=False, seeds=0, pairs=0, models=0, scope="")
     rows = rows.reindex(columns=table.columns)
     parts = [part for part in (table, rows) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else table

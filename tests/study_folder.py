@@ -24,6 +24,7 @@ CONFIG = {
     "init_budget": float(BUDGET),
     "budget": float(BUDGET),
     "cycles": 2,
+    "seeds": {"split": None},
     "data_fingerprint": "made-1",
     "environment": {"device": "cpu", "precision": "32-true", "threads": 1, "torch": "2.14.1"},
 }

@@ -8,6 +8,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from active.columns import ARTIFACTS
+
 BUDGETS = (10, 20, 40)
 KINDS = {"dbal": "dropout", "bald": "dropout", "ens_varr": "committee"}
 
@@ -33,7 +35,7 @@ def rows_of(
             "data": data, "init": arm + (f"-pretext{pretext}" if pretext else ""), "query": query,
             "learner": learner, "seed": f"seed{seed}", "cycle": cycle, "test/acc": accuracy,
             "pool/labeled": budget, "pool/fraction": budget / 100, "arm": arm, "pretext": pretext,
-            "classifier": kind, "init_artifact": artifact, **columns,
+            "classifier": kind, **dict.fromkeys(ARTIFACTS), "init_artifact": artifact, **columns,
         }
         for cycle, (accuracy, budget) in enumerate(zip(curve, budgets, strict=False))
     ]  # fmt: skip

@@ -54,6 +54,18 @@ def test_seeds_are_counted_not_pretext_models() -> None:
     assert curve_table(runs).set_index("arm").loc["vae", "mean"] == pytest.approx(0.75)
 
 
+def test_a_pretext_model_that_is_behind_moves_no_curve() -> None:
+    rows = []
+    for seed in range(3):
+        rows += rows_of([0.2, 0.4, 0.6], seed=seed)
+        rows += rows_of([0.3, 0.5, 0.7], "vae", seed=seed)
+        rows += rows_of([0.1, 0.2], "vae", seed=seed, pretext="1")
+    vae = curve_table(pd.DataFrame(rows)).query("arm == 'vae'")
+    assert vae["mean"].tolist() == pytest.approx([0.3, 0.5, 0.7])
+    assert vae["seeds"].tolist() == [3, 3, 3]
+    assert difference_table(pd.DataFrame(rows))["mean"].tolist() == pytest.approx([0.1] * 3)
+
+
 def test_one_seed_has_no_interval_and_unpaired_seeds_are_left_out() -> None:
     rows = rows_of([0.5], seed=0) + rows_of([0.7], "vae", seed=0) + rows_of([0.1], "vae", seed=1)
     runs = pd.DataFrame(rows)

@@ -130,6 +130,31 @@ def test_what_the_runs_lack_is_said() -> None:
     assert answer("r5", study({"vae": TO_UP}, "cifar100", queries=ACTIVE, end=3)) == "not run"
 
 
+def test_pools_that_some_queries_lack_are_said() -> None:
+    parts = [
+        study({}, queries=("random", *ACTIVE), arms=["random"]),
+        study({}, queries=["entropy"]),
+    ]
+    made = curves.r6(Study(pd.concat(parts).drop_duplicates(["arm", "query", "seed", "cycle"])))
+    assert made.answer == "confirmed"
+    assert (
+        "simclr, vae, scan, kmeans under random, least_confidence, margin, dbal, coreset, vaal, "
+        "ens_varr on MNIST" in made.why
+    )
+
+
+def test_r5_needs_all_pools_under_a_query_and_judges_all_vaes() -> None:
+    best = study({"vae": TO_UP}, **SEVEN)
+    some = best[best["arm"].isin(["random", "vae"]) | (best["query"] == "dbal")]
+    made = curves.r5(Study(some))
+    assert made.answer == "undecided"
+    assert "simclr, scan, kmeans under least_confidence, entropy" in made.why
+    second = best[best["arm"] == "vae"].assign(pretext="1", init_artifact="vae-1")
+    second["test/acc"] -= 0.5
+    assert answer("r5", best, second) != "confirmed"
+    assert "vae beside" in curves.r5(Study(best)).why
+
+
 @pytest.mark.parametrize(
     ("data", "learner"),
     [

@@ -11,6 +11,7 @@ import torch
 
 from active.classifier import Classifier
 from active.committee import load_committee, mean_row
+from active.learners.resnet18 import ResNet18Learner
 from tests.conftest import TINY, Finished, only_run, rows_of, selected_of
 
 Cli = Callable[..., Finished]
@@ -36,6 +37,17 @@ def test_member_0_is_the_single_classifier(committee: Path, cli: Cli, tmp_path: 
     first = [member.head.weight for member in members]
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[1], first[2])
+
+
+@pytest.mark.parametrize(
+    ("dropout", "members", "kind"),
+    [
+        (False, 1, "plain"), (True, 1, "dropout"), (False, 3, "committee"),
+        (True, 3, "committee"), (False, 5, "committee5"),
+    ],
+)  # fmt: skip
+def test_committees_of_other_sizes_are_other_kinds(dropout: bool, members: int, kind: str) -> None:
+    assert ResNet18Learner().kind(dropout, members) == kind
 
 
 def test_rows_hold_the_mean_and_the_ensemble(committee: Path) -> None:

@@ -76,6 +76,14 @@ def test_seeds_that_differ_are_no_correlation_of_pools() -> None:
     assert abs(np.mean(rhos)) < 0.3
 
 
+def test_a_pretext_model_that_is_behind_is_left_out() -> None:
+    runs = made({a: (i / 20, i / 20) for i, a in enumerate(ARMS)})
+    other = runs[(runs["arm"] == "vae") & (runs["cycle"] < 2)].assign(pretext="1")
+    other["test/acc"] += 0.5
+    expected = start_to_end(runs)
+    assert start_to_end(pd.concat([runs, other])).equals(expected)
+
+
 def test_holes_are_left_out_of_the_correlation() -> None:
     runs = made({a: (i / 20, i / 20) for i, a in enumerate(ARMS)})
     hole = (runs["arm"] == "vae") & (runs["seed"] == "seed1") & (runs["cycle"] == 2)
@@ -132,6 +140,14 @@ def test_pools_are_ranked_over_data_sets() -> None:
     assert ranking.p == pytest.approx(stats.chi2.sf(9, 3))  # all blocks agree
 
 
+def test_a_query_that_is_still_running_is_ranked_later() -> None:
+    runs = study_of(noisy({}), ARMS, ["random", "entropy"], 3)
+    short = runs[(runs["query"] == "random") | (runs["cycle"] < 2)]
+    assert set(rank_pools(short)) == {("resnet18", "random")}
+    holes = runs[runs["cycle"].to_numpy() != runs["seed"].str[-1].astype(int).to_numpy()]
+    assert start_to_end(holes).empty
+
+
 def test_budgets_of_a_data_set_are_one_block() -> None:
     gains = {"vae": -0.1, "scan": 0.1, "kmeans": 0.02}
     names = ("cifar10", "cifar10-100+100", "cifar10-1000+1000", "mnist-10+10", "mnist")
@@ -156,6 +172,19 @@ def test_penalties_by_hand() -> None:
     assert np.isnan(np.diag(table)).all()
     assert table.loc["vae", "scan"] == 0
     assert table.loc["mean"].tolist() == pytest.approx(table.iloc[:3].mean().tolist())
+
+
+def test_an_arm_is_beaten_where_it_got_and_not_where_it_never_met() -> None:
+    runs = study_of(noisy({"vae": -0.05, "scan": -0.05}), ARMS[:3], ["entropy"], 5)
+    whole = penalty_matrix(runs)
+    assert whole.loc["random", ["vae", "scan"]].tolist() == [1, 1]
+    short = runs[(runs["arm"] != "vae") | (runs["cycle"] < 2)]
+    assert penalty_matrix(short).loc["random", "vae"] == 1
+    hole = runs[(runs["arm"] != "vae") | (runs["cycle"] < 2) | (runs["seed"] != "seed0")]
+    assert penalty_matrix(hole).loc["random", "vae"] == 1
+    apart = runs[(runs["arm"] == "vae") == runs["seed"].isin(["seed0", "seed1"])]
+    assert np.isnan(penalty_matrix(apart).loc["random", "vae"])
+    assert penalty_matrix(apart).loc["random", "scan"] == 1
 
 
 def test_penalties_are_scipys_t_tests() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +18,11 @@ from active.figures.toy import learn, toy_classes, toy_pools
 from active.reporting.blocks import Table
 from active.reporting.material import read_material
 from active.reporting.sections.answer import summary
+from active.reporting.sections.costs import cost_table
 from active.reporting.sections.verdicts import section as verdicts
 from tests.conftest import run_cli
 from tests.study_folder import BUDGET, TRAIN, VALIDATION, write_run, write_study
+from tests.study_rows import rows_of
 
 ODD = 'größe <b>&"$x_1$ 日本'
 
@@ -210,6 +213,33 @@ def test_metric_margin_and_axis_are_settings(tmp_path: Path) -> None:
                     "--metric", "test/accuracy")  # fmt: skip
     assert wrong.status == 2
     assert "did you mean 'test/acc" in wrong.err
+
+
+def test_a_metric_that_some_runs_lack(tmp_path: Path) -> None:
+    """Runs without it are neither unfinished nor left out of the claims."""
+    write_study(tmp_path, {"random": 0.3, "vae": 0.25}, ["random"])
+    for init, seed in product(("random", "vae"), range(3)):
+        more = {"classifier": "committee", "test/acc_ensemble": 0.6 + seed / 100}
+        write_run(tmp_path, ("digits", init, "ens_varr", "resnet18"), seed, [0.3, 0.4, 0.5], more)
+    page = report(tmp_path, "--metric", "test/acc_ensemble")
+    assert "missing; they are listed at the end" not in page.text
+    assert "Claims are judged by test accuracy" in page.text
+    assert "Claims are judged by test accuracy" not in report(tmp_path).text
+
+
+def test_costs_count_all_that_a_run_read() -> None:
+    times = {"time/train_s": 2.0, "time/query_s": 0.5}
+    rows = rows_of([0.5, 0.6], "vae", artifact="a", learner_artifact="b", **times)
+    rows += rows_of([0.5, 0.6], "vae", seed=1, artifact="a", query_artifact="c", **times)
+    (row,) = cost_table(pd.DataFrame(rows)).to_dict("records")
+    assert (row["runs"], row["train"], row["ask"], row["all"]) == (2, 4, 1, 10)
+    assert row["artifacts"] == {"a", "b", "c"}
+
+
+def test_a_grid_that_is_still_running_has_a_report(tmp_path: Path) -> None:
+    write_study(tmp_path, {"random": 0.3, "vae": 0.25}, ["random"])
+    write_study(tmp_path, {"random": 0.3, "vae": 0.25}, ["entropy"], cycles=2)
+    assert "6 runs of the grid failed, stopped or are missing" in report(tmp_path).text
 
 
 @pytest.mark.parametrize("margin", ["1", "0.5", "0", "-1", "nan"])

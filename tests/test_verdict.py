@@ -6,10 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from active.estimate import Estimate, one_way
 from active.pairing import endpoints, pair_pools
-from active.verdict import compare_pools, compare_queries, independent, verdicts
+from active.verdict import (
+    compare_pools,
+    compare_queries,
+    compare_with_each,
+    independent,
+    verdicts,
+)
 from tests.study_rows import noisy, rows_of, study_of
 
 ARMS = ["random", "vae", "scan", "kmeans"]
@@ -161,18 +168,34 @@ def test_bootstrap_from_20_pairs_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("artifact", "models", "scope"),
-    [(None, 1, "no artifact"), ("vae-0", 1, "this artifact"), ("vae-{seed}", 4, "4 artifacts")],
+    ("pool", "learner", "models", "scope"),
+    [
+        (None, None, 1, "no artifact"),
+        ("vae-0", None, 1, "this artifact"),
+        ("vae-{seed}", None, 4, "4 artifacts"),
+        (None, "simclr-0", 1, "this artifact"),
+        (None, "simclr-{seed}", 1, "4 artifacts"),
+        ("vae-0", "simclr-{seed}", 1, "this artifact"),
+        ("vae-{seed}", "simclr-0", 4, "4 artifacts, one to learn from"),
+        ("vae-{seed}", "simclr-{seed}", 4, "4 artifacts"),
+    ],
 )
-def test_scope(artifact: str | None, models: int, scope: str) -> None:
+def test_scope(pool: str | None, learner: str | None, models: int, scope: str) -> None:
     rows = study_of(noisy({}), ["random"], ["random"], 4).to_dict("records")
     for seed in range(4):
-        name = artifact.format(seed=seed) if artifact else None
-        rows += rows_of(noisy({})("vae", "random", seed), "vae", seed=seed, artifact=name)
+        names = [name and name.format(seed=seed) for name in (pool, learner)]
+        rows += rows_of(
+            noisy({})("vae", "random", seed), "vae", seed=seed, artifact=names[0],
+            learner_artifact=names[1],
+        )  # fmt: skip
     row = pick(compare_pools(pd.DataFrame(rows)), "vae")
     assert (row["models"], row["scope"], row["pairs"]) == (models, scope, 4)
-    assert np.isnan(row["variance_pretext"])
-    assert row["variance_run"] == pytest.approx(row["sd"] ** 2)
+
+
+def test_a_query_that_reads_one_model_speaks_of_it() -> None:
+    runs = study_of(noisy({}), ["random"], ["random", "typiclust"], 3)
+    runs["query_artifact"] = np.where(runs["query"] == "typiclust", "simclr-0", None)
+    assert set(compare_queries(runs)["scope"]) == {"this artifact"}
 
 
 def test_crossed_models_split_the_variance() -> None:
@@ -238,6 +261,34 @@ def test_queries_have_a_control_of_their_kind_or_none() -> None:
     assert set(papers["query"]) == {"dbal", "ens_varr"}
     assert papers["p_holm"].notna().all()
     assert "random" not in set(table["query"])
+
+
+@pytest.mark.parametrize("kept", ["cycle < 2", "seed == 'seed9'"])
+def test_no_query_vanishes_where_its_control_has_no_end_or_no_common_seed(kept: str) -> None:
+    plain = study_of(noisy({}), ["random"], ["random", "dbal"], 3)
+    dropout = study_of(noisy({}), ["random"], ["random"], 10, learner="resnet18-dropouton")
+    table = compare_queries(pd.concat([plain, dropout.query(kept)]))
+    fair = table[~table["confounded"]].set_index("endpoint")
+    assert fair["verdict"].to_dict() == {"aubc": "no control", "final": "no control"}
+    assert fair["missing"].tolist() == [3, 3]
+
+
+def test_one_pool_beside_each_other_equals_pairs_of_pools() -> None:
+    runs = study_of(noisy({"vae": 0.02}), ARMS, ["random", "entropy"], 5)
+    second = runs[runs["arm"] == "vae"].assign(pretext="1", init_artifact="vae-1")
+    second["test/acc"] -= 0.05  # a second model of the VAE, crossed with the seeds
+    both = pd.concat([runs.assign(init_artifact=np.where(runs["arm"] == "vae", "v", None)), second])
+    table = compare_with_each(both, "vae")
+    assert set(table["arm"]) == {"vae"}
+    assert set(table["other"]) == set(ARMS) - {"vae"}
+    assert set(table["models"]) == {2}
+    for other, rows in table.groupby("other"):
+        pair = both[both["arm"].isin(["vae", other])]
+        expected = compare_pools(pair, control=str(other))
+        for column in ("mean", "low", "high", "p"):
+            assert rows[column].to_numpy() == pytest.approx(expected[column].to_numpy())
+    for _, rows in table.groupby("endpoint"):
+        assert rows["p_holm"].tolist() == pytest.approx(multipletests(rows["p"], 0.05, "holm")[1])
 
 
 def test_verdict_of_arrays() -> None:

@@ -111,13 +111,14 @@ SIDES = {CONFIRMED: "for it", CONTRADICTED: "against it", UNDECIDED: "undecided"
 
 
 def in_words(claim: Claim, row: pd.Series) -> str:
-    """`vae at the start on mnist, -3.1 points (95 % interval -4.0 to -2.2, n = 5, worse)`."""
+    """`vae on mnist at the start, -3.1 points (95 % interval -4.0 to -2.2, n = 5, worse)`."""
     where = {"start": "at the start", "final": "at the end", "aubc": "over the curve"}
     query = "" if row["query"] == ANY else f" under {row['query']}"
     mean, low, high = (f"{claim.scale * row[c]:+.1f}" for c in ("mean", "low", "high"))
     interval = f"95 % interval {low} to {high}, " if pd.notna(row["low"]) else ""
     numbers = f"{mean} {claim.unit} ({interval}n = {row['seeds']}, {row['verdict']})"
-    return f"{row['arm']}{query} on {row['data']} {where[row['endpoint']]}, {numbers}"
+    other = f" beside {row['other']}" if "other" in row else ""
+    return f"{row['arm']}{other}{query} on {row['data']} {where[row['endpoint']]}, {numbers}"
 
 
 def missing(lacking: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,15 +110,17 @@ class Study:
         return [f"{arm} on {TITLES[data]}" for arm in (CONTROL, *arms) if arm not in there]
 
     def departs(
-        self, data: str, queries: Iterable[str], budgets: Budgets | None = None, end: bool = True
+        self,
+        data: str,
+        queries: Iterable[str],
+        arms: Sequence[str],
+        budgets: Budgets | None = None,
+        end: bool = True,
     ) -> list[str]:
         """In what the runs of a data set fall short of the paper's; `end`: at the end as well."""
-        names, found = self.names(data, budgets), []
+        names = self.names(data, budgets)
         rows = self.own[self.own["data"].isin(names)]
-        there = set(options_of(rows["query"]))
-        unasked = [query for query in queries if query not in there]
-        if unasked:
-            found.append(f"{', '.join(unasked)} on {TITLES[data]}")
+        found = _unasked(rows, queries, (CONTROL, *arms), TITLES[data])
         if end and not self.whole(data, budgets):
             row = rows.loc[rows["pool/fraction"].idxmax()]
             paper = _paper(data, budgets)[1] / row["pool/fraction"] * row["pool/labeled"]
@@ -127,6 +129,23 @@ class Study:
         if all(SHORT in name for name in names):
             found.append(f"pretext models of the recipes' length on {TITLES[data]}")
         return found
+
+
+def _unasked(
+    rows: pd.DataFrame, queries: Iterable[str], arms: Sequence[str], where: str
+) -> list[str]:
+    """Queries under which no pool was run, and pools that were not run under some."""
+    there = rows["arm"].groupby(options_of(rows["query"])).agg(set)
+    absent: dict[tuple[str, ...], list[str]] = {}
+    for query in queries:
+        missing = tuple(arm for arm in arms if arm not in there.get(query, ()))
+        if missing:
+            absent.setdefault(missing, []).append(query)
+    found = []
+    for missing, asked in absent.items():
+        some = f"{', '.join(missing)} under " if len(missing) < len(arms) else ""
+        found.append(f"{some}{', '.join(asked)} on {where}")
+    return found
 
 
 def _paper(data: str, budgets: Budgets | None) -> Budgets:

@@ -36,8 +36,9 @@ POOL_FILES = 20_000  # so many selections are read at most: about 10 seconds
 class Material:
     """The runs of one experiment, where they lie and how the report is to look at them.
 
-    `margin` is the difference in accuracy (0..1) within which nothing matters; `x` the budget that
-    curves are drawn against: `labeled`, or `counted` with the validation labels.
+    `runs` are the rows that have the `metric`, of `all_runs`; `margin` is the difference in
+    accuracy (0..1) within which nothing matters; `x` the budget that curves are drawn against:
+    `labeled`, or `counted` with the validation labels.
     """
 
     runs_dir: Path
@@ -45,10 +46,14 @@ class Material:
     artifacts: dict[str, Artifact]
     artifact_folders: list[Path]
     recipes: dict[tuple[str, str], dict[str, Any]]
-    runs: pd.DataFrame
+    all_runs: pd.DataFrame
     metric: str = METRIC
     margin: float = MARGIN
     x: str = "labeled"
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        return self.all_runs[self.all_runs[self.metric].notna()]
 
     @property
     def metric_name(self) -> str:
@@ -91,12 +96,23 @@ class Material:
         asked: dict[str, int] = {}
         for (data, _), recipe in self.recipes.items():
             asked[data] = max(asked.get(data, 0), recipe.get("cycles", 0))
-        return unfinished_runs(self.runs, failed_runs(*place), started_runs(*place), asked)
+        return unfinished_runs(self.all_runs, failed_runs(*place), started_runs(*place), asked)
 
     def candidates(self, data: str) -> float:
-        """Images that pools of this data are drawn from: the train part without V."""
+        """Images that pools of a seed are drawn from: the train part without V."""
         pool = self.pools[(self.pools["data"] == data) & (self.pools["cycle"] == 0)].iloc[0]
         return float(pool["size"] ** 2 / pool["overlap_expected"])
+
+    def images(self, data: str) -> float:
+        """Images that pools of different seeds are drawn from, as if there were no V.
+
+        Each seed leaves out a V of its own; where all leave out the same one, `candidates`.
+        """
+        runs = self.runs[self.runs["data"] == data]
+        recipe = next(recipe for (name, _), recipe in self.recipes.items() if name == data)
+        if runs["seed"].nunique() == 1 or recipe["seeds"]["split"] is not None:
+            return self.candidates(data)
+        return float((runs["pool/labeled"] / runs["pool/fraction"]).iloc[0])
 
 
 def read_material(
@@ -116,6 +132,5 @@ def read_material(
     named = {Path(recipe.get("artifacts_dir", "artifacts")) for recipe in recipes.values()}
     folders = [artifacts_dir] if artifacts_dir else sorted(named)
     return Material(
-        runs_dir, experiment, find_artifacts(folders), folders, recipes,
-        runs[runs[metric].notna()], metric, margin, x,
+        runs_dir, experiment, find_artifacts(folders), folders, recipes, runs, metric, margin, x,
     )  # fmt: skip

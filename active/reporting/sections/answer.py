@@ -6,7 +6,7 @@ import pandas as pd
 
 from active import formats
 from active.claims import Study, all_answers
-from active.columns import ANY
+from active.columns import ANY, METRIC
 from active.reporting.blocks import Answers, Block, Lead, Section
 from active.reporting.material import Material
 from active.reporting.sections.verdicts import pictures
@@ -25,7 +25,9 @@ def section(material: Material) -> Section:
         "The claims below are the paper's, in our words. Confirmed and contradicted need "
         "statistical support in the one or the other direction; “no difference” needs equivalence."
     )
-    blocks.append(Answers(all_answers(Study(material.runs, material.pools, material.margin))))
+    if material.metric != METRIC:
+        blocks.append("Claims are judged by test accuracy whatever the rest of the page shows.")
+    blocks.append(Answers(all_answers(Study(material.all_runs, material.pools, material.margin))))
     return Section("Does the initial pool matter?", blocks)
 
 

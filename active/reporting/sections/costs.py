@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from active import formats
-from active.columns import CURVE, RUN
+from active.columns import ARTIFACTS, CURVE, RUN
 from active.provenance import lineage
 from active.reporting.blocks import Column, Section, Table
 from active.reporting.material import Material
@@ -31,7 +31,7 @@ def section(material: Material) -> Section:
     table = cost_table(runs)
     table["pretext"] = table.pop("artifacts").map(lambda names: pretext_seconds(names, material))
     total = table["all"].sum()
-    once = pretext_seconds(set(runs["init_artifact"].dropna()), material)
+    once = pretext_seconds(_names(runs), material)
     told = (
         f"{formats.plural(int(table['runs'].sum()), 'run')} took {formats.seconds(total)} "
         "of training and querying"
@@ -46,18 +46,19 @@ def section(material: Material) -> Section:
 
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per (data, learner, query, arm): runs, mean seconds of a run, the sum of all."""
-    each = runs.groupby(RUN, as_index=False).agg(
-        train=(TRAIN, "sum"), ask=(QUERY, "sum"), artifact=("init_artifact", "first")
-    )
+    """A row per (data, learner, query, arm): runs, mean seconds of a run, all, and artifacts."""
+    each = runs.groupby(RUN, as_index=False).agg(train=(TRAIN, "sum"), ask=(QUERY, "sum"))
     each["all"] = each["train"] + each["ask"]
-    return each.groupby(CURVE, as_index=False).agg(
-        runs=("seed", "size"),
-        train=("train", "mean"),
-        ask=("ask", "mean"),
-        all=("all", "sum"),
-        artifacts=("artifact", lambda names: tuple(sorted(set(names.dropna())))),
+    table = each.groupby(CURVE).agg(
+        runs=("seed", "size"), train=("train", "mean"), ask=("ask", "mean"), all=("all", "sum")
     )
+    artifacts = {key: _names(rows) for key, rows in runs.groupby(CURVE)}
+    return table.assign(artifacts=pd.Series(artifacts)).reset_index()
+
+
+def _names(runs: pd.DataFrame) -> set[str]:
+    """The artifacts that these runs read for their pools, queries and learners."""
+    return {name for column in ARTIFACTS for name in runs[column].dropna()}
 
 
 def pretext_seconds(names: Iterable[str], material: Material) -> float | None:

@@ -104,7 +104,7 @@ def _classes(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
 def _overlap(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
     shares = pair_shares(pools)
     size = float(np.mean([len(indices) for indices in pools["indices"]]))
-    chance = size / material.candidates(data)
+    chance = size / material.images(data)
     if len(shares) < 2:
         return []
     pairs = [

@@ -49,11 +49,12 @@ def section(material: Material) -> Section:
         "A difference is taken pair by pair, between runs that share the seed, in points of "
         f"{material.metric_name}. The verdict is equivalent if the 90 % interval lies within "
         f"{formats.margin(material.margin)} of zero; else better or worse if the paired t test has "
-        "p < .05 after Holm's correction over all pools and queries; else undecided. “Detectable” "
+        "p < .05 after Holm's correction over all comparisons of the endpoint; else undecided. "
+        "“Detectable” "
         "is the smallest true difference that the first step of this correction would have found "
         "with 80 % power. Equivalence is each comparison's own, uncorrected. "
-        "“Scope” says what the intervals speak of: with one pretext model behind all seeds, of "
-        "that model alone."
+        "“Scope” says what the intervals speak of: with one pretext model behind all pools, "
+        "queries or learners, of that model alone."
     ]
     pools = material.pool_verdicts
     if pools.empty:
