@@ -109,9 +109,9 @@ class Run:
             asked = Committee(members) if self.query.wants_committee else members[0]
             trainer = self.devices.trainer(callbacks=[self.query, self.display])
             trainer.predict(asked, datamodule=self.datamodule, return_predictions=False)
-        gathered = self.query.gathered(self.pools, self.train_part.labels)
 
         def select() -> Selection:
+            gathered = self.query.gathered(self.pools, self.train_part.labels)
             check_finite(gathered, self.train_part.ids)
             selection = self.query.select(gathered, request)
             check_selection(selection, gathered.indices, ready.budget)

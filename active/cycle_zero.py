@@ -78,8 +78,10 @@ class CycleZero:
 
         Processes that ask at the same time train it once; its curves are logged either way.
         """
-        artifact = Artifact(self.folder / f"cycle_0-{self._key(pools, seeds)}")
-        workshop, devices = Workshop(artifact), self.devices
+        devices = self.devices
+        key = devices.decide(lambda: self._key(pools, seeds))  # ranks may have other hardware
+        artifact = Artifact(self.folder / f"cycle_0-{key}")
+        workshop = Workshop(artifact)
         with ExitStack() as stack:
             devices.decide(lambda: stack.enter_context(workshop.lock()))
             record = devices.decide(lambda: _read(artifact))

@@ -21,13 +21,18 @@ EVERY = 1.0  # seconds between refreshes: reading the loss waits for the device
 
 
 class Display(pl.Callback):
-    """Cycle, epoch, loss, accuracy and time left, at most once a second."""
+    """Cycle, epoch, loss, accuracy and time left, at most once a second.
 
-    def __init__(self, plans: list[CyclePlan], done: int = 0):
+    Args:
+        plans: of all cycles, of which the first `done` are complete.
+        shown: on rank zero; the others may share its terminal.
+    """
+
+    def __init__(self, plans: list[CyclePlan], done: int = 0, shown: bool = True):
         self.console = Console()
         self.plans = plans
         self.total = sum(plan.weight for plan in plans[done:])
-        self.work, self.cycle, self.shown = 0.0, done, 0.0
+        self.work, self.cycle, self.refreshed = 0.0, done, 0.0
         self.started = time.monotonic()
         self._text = ""
         self._progress = Progress(
@@ -36,7 +41,7 @@ class Display(pl.Callback):
             console=self.console,
             transient=True,
             auto_refresh=False,
-            disable=not self.console.is_terminal,
+            disable=not (shown and self.console.is_terminal),
         )
         self._task = self._progress.add_task("", total=max(self.total, 1))
 
@@ -70,9 +75,9 @@ class Display(pl.Callback):
 
     def _refresh(self, trainer: pl.Trainer, stage: str) -> None:
         now = time.monotonic()
-        if self._progress.disable or now - self.shown < EVERY:
+        if self._progress.disable or now - self.refreshed < EVERY:
             return
-        self.shown = now
+        self.refreshed = now
         if trainer.training:
             metrics = trainer.callback_metrics
             values = [

@@ -131,7 +131,7 @@ def _cycles(
     nodes, classes = ready.config.logger, ready.images.classes or ()
     with (
         open_loggers(nodes, info, devices, read, rows, classes) as loggers,
-        Display(ready.plans, done=len(rows)) as display,
+        Display(ready.plans, len(rows), devices.is_zero) as display,
     ):
         loop = Run(
             ready, read, devices, folder, loggers, display,

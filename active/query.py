@@ -18,7 +18,7 @@ from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
-from pretext.collect import gather_rows
+from pretext.collect import rows_on_zero
 
 INDICES = "__index__"  # the column of sample indices, beside a strategy's own
 
@@ -129,15 +129,16 @@ class Query(pl.Callback):
 
     @torch.inference_mode(False)
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        columns = {n: gather_rows(pl_module, c[: self._count]) for n, c in self._kept.items()}
-        indices, self._kept = columns.pop(INDICES), {}
+        kept, self._kept = {n: c[: self._count] for n, c in self._kept.items()}, {}
+        indices, places = rows_on_zero(pl_module, kept.pop(INDICES)), None
         if not bool((indices.diff() > 0).all()):  # on one device they come in order
-            order = indices.argsort()
-            indices, columns = indices[order], {n: c[order] for n, c in columns.items()}
+            indices, order = indices.sort()
+            places = order.argsort()
+        columns = {name: rows_on_zero(pl_module, kept.pop(name), places) for name in list(kept)}
         self._seen = indices, columns
 
     def gathered(self, pools: Pools, labels: np.ndarray | None) -> Gathered:
-        """What the pass left, cut into the pools; `labels` are asked for V's alone."""
+        """What the pass left on rank zero, cut into the pools; `labels` are asked for V's alone."""
         if self._seen is None:
             return Gathered(pools.unlabeled, np.sort(pools.labeled))
         (seen, columns), self._seen = self._seen, None

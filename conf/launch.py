@@ -16,6 +16,7 @@ from conf.jobs import Job
 from conf.launchers import check_launcher
 from conf.programs import PROGRAMS, Program
 from conf.tasks import load, run_grid
+from datamodules.ending import leaving
 from datamodules.errors import UserError, user_message
 
 
@@ -24,17 +25,21 @@ def launch(name: str) -> None:
 
     SIGTERM stops it as Ctrl-C does; Lightning alone would note it and go on after its stage.
     """
-    program = PROGRAMS[name]
+    with leaving():
+        _launch(PROGRAMS[name])
+
+
+def _launch(program: Program) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # PyTorch then asks Linux for large pages: arrays of features are filled with fewer faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
-        line = parse(sys.argv[1:], name)
+        line = parse(sys.argv[1:], program.name)
         if line.help:
-            _say(help_text(name))
+            _say(help_text(program.name))
             return
         check_launcher(line.launcher)
-        jobs = expand(name, line)
+        jobs = expand(program.name, line)
         if "--cfg" in line.flags:
             _say(OmegaConf.to_yaml(OmegaConf.create(jobs[0].resolved)).rstrip())
         elif line.grid:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -120,8 +120,8 @@ def _unwritten(source: Source, opened: Opened) -> Images:
 def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool) -> None:
     """Written beside its place and renamed into it: a cache is never there by half."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
+    # Processes of two hosts, or containers, may have the same number.
+    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     scratch.mkdir()
     try:
         parts = {"train": opened.train, "test": opened.test}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+
+PART = 2**26  # bytes of each rank, of rows that are gathered
 
 
 class Collect(pl.Callback):
@@ -61,6 +64,35 @@ def features_on_zero(
         indices, features = (gather_rows(module, rows) for rows in batch)
         if zero:
             kept[np.searchsorted(samples, indices.cpu().numpy())] = features.cpu().numpy()
+    return kept
+
+
+def rows_on_zero(module: pl.LightningModule, rows: Tensor, places: Tensor | None = None) -> Tensor:
+    """Rows of all ranks on rank zero, one rank's after another's or each in its place; else none.
+
+    Gathered in parts, so that no other rank ever holds more than its own and `PART` of each.
+
+    Args:
+        places: on rank zero, where each of the rows goes.
+    """
+    if module._trainer is None or module.trainer.world_size == 1:
+        return rows if places is None else rows[places.argsort()]
+    sizes = module.all_gather(torch.tensor(len(rows), device=rows.device))
+    assert isinstance(sizes, Tensor)
+    counts, zero = sizes.tolist(), module.global_rank == 0
+    kept = rows.new_empty((sum(counts) if zero else 0, *rows.shape[1:]))
+    step = max(1, PART // (rows.element_size() * math.prod(rows.shape[1:])))
+    for start in range(0, max(counts), step):
+        mine = rows[start : start + step]
+        padded = rows.new_zeros((min(step, max(counts) - start), *rows.shape[1:]))
+        padded[: len(mine)] = mine
+        parts = module.all_gather(padded)
+        assert isinstance(parts, Tensor)
+        for rank, count in enumerate(counts if zero else []):
+            first, size = sum(counts[:rank]) + start, min(step, count - start)
+            if size > 0:
+                target = slice(first, first + size)
+                kept[target if places is None else places[target]] = parts[rank, :size]
     return kept
 
 

@@ -19,8 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.cores import sharing
+from datamodules.ending import end_with_parent
 from datamodules.errors import UserError
-from pretext.ranks import end_with_parent, launched_by_lightning, leave_signals
+from pretext.ranks import launched_by_lightning, leave_signals
 
 Result = TypeVar("Result")
 FULL = "32-true"
@@ -151,12 +152,15 @@ class Devices:
         """Brings all ranks up, before anything is decided or written; nothing on one device."""
         if self.world_size > 1:
             trainer = self.trainer()
+            if launched_by_lightning(trainer):
+                end_with_parent()
             loader: DataLoader = DataLoader(TensorDataset(torch.zeros(1)))
             trainer.predict(_Hello(), loader, return_predictions=False)
             self._strategy = trainer.strategy
             torch.set_num_threads(self._threads)  # the launch has set its own
-            if launched_by_lightning(trainer):
-                end_with_parent()
+            # Ranks whose hardware differs would take other precisions and other artifacts.
+            self.precision = self.decide(lambda: self.precision)
+            self._arguments["precision"] = self.precision
 
     @property
     def is_zero(self) -> bool:

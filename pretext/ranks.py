@@ -1,48 +1,17 @@
-"""What Lightning leaves undone, or does beside us, where a process is told to stop."""
+"""What Lightning leaves undone, or does beside us, where ranks start or are told to stop."""
 
 from __future__ import annotations
 
-import atexit
-import math
-import os
-import threading
-import time
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
-
-LOOK_EVERY = 0.5  # seconds
-GRACE = 60.0  # seconds that the parent has for its last words
 
 
 def launched_by_lightning(trainer: pl.Trainer) -> bool:
     """Whether another of our processes started this one, not torchrun, srun or a user."""
     environment = trainer._accelerator_connector.cluster_environment
     return isinstance(environment, LightningEnvironment) and trainer.local_rank > 0
-
-
-def end_with_parent() -> None:
-    """This process ends soon after the one that started it, and not before.
-
-    Lightning ends the ranks that it launched through the Trainer that did so, which is not the one
-    at work; they would wait for rank zero, on their devices, until the strategy's timeout. And
-    where an error is everyone's, it kills the parent as soon as a child has ended with it, while
-    the parent may be sending what its loggers hold.
-    """
-    parent = os.getppid()
-
-    def outlive(seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while os.getppid() == parent and time.monotonic() < end:
-            time.sleep(LOOK_EVERY)
-
-    def watch() -> None:
-        outlive(math.inf)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    atexit.register(outlive, GRACE)
 
 
 def leave_signals(trainer: pl.Trainer) -> None:

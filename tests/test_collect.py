@@ -7,8 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+import pytorch_lightning as pl
 import torch
 
+from pretext.collect import rows_on_zero
 from tests.processes import SERVER, finish
 
 SAMPLES, BATCH, WIDTH = 23, 4, 6  # six batches: three for each rank, one of them short
@@ -72,3 +75,51 @@ def test_a_rank_without_samples(tmp_path: Path) -> None:
     zero, one = collected(tmp_path, 3)
     assert np.array_equal(zero[1], all_features()[:3].numpy())
     assert one[0].tolist() == [0, 1, 2]
+
+
+def on_zero(folder: str, rank: int, counts: list[int]) -> None:
+    """One of two gloo processes; its rows hold rank and number."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.strategies import DDPStrategy
+
+    from pretext import collect
+
+    where = f"file://{folder}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    module: Any = pl.LightningModule()
+    module._trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=DDPStrategy())
+    gathered, largest = module.all_gather, [0]
+
+    def all_gather(values: torch.Tensor) -> torch.Tensor:
+        largest[0] = max(largest[0], values.numel())
+        return gathered(values)
+
+    module.all_gather = all_gather
+    collect.PART = 2 * 3 * 8  # two rows of three
+    rows = 100.0 * rank + torch.arange(counts[rank]).double()[:, None].expand(-1, 3).contiguous()
+    places = torch.arange(sum(counts)).flip(0)
+    found = collect.rows_on_zero(module, rows), collect.rows_on_zero(module, rows, places)
+    torch.save((*found, largest[0]), f"{folder}/rank{rank}.pt")
+
+
+@pytest.mark.parametrize("counts", [[5, 3], [0, 4], [3, 0], [2, 2]])
+def test_rows_come_to_rank_zero_in_parts(counts: list[int], tmp_path: Path) -> None:
+    args = [(str(tmp_path), rank, counts) for rank in range(2)]
+    ranks = [SERVER.Process(target=on_zero, args=given) for given in args]
+    for process in ranks:
+        process.start()
+    assert [finish(process) for process in ranks] == [0, 0]
+    first, placed, largest = torch.load(tmp_path / "rank0.pt")
+    expected = [*range(counts[0]), *range(100, 100 + counts[1])]
+    assert first[:, 0].tolist() == expected
+    assert placed[:, 2].tolist() == expected[::-1]
+    none, nothing, others = torch.load(tmp_path / "rank1.pt")
+    assert none.shape == nothing.shape == (0, 3)
+    assert max(largest, others) == 2 * 3
+
+
+def test_rows_of_one_device_go_to_their_places() -> None:
+    module, rows = pl.LightningModule(), torch.tensor([[3.0], [1.0], [2.0]])
+    assert rows_on_zero(module, rows) is rows
+    placed = rows_on_zero(module, rows, torch.tensor([2, 0, 1]))
+    assert placed[:, 0].tolist() == [1, 2, 3]

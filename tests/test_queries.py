@@ -124,11 +124,15 @@ def ask(
         asked = Committee(committee(classifier)) if query.wants_committee else classifier
         trainer = devices.trainer(callbacks=[query])
         trainer.predict(asked, datamodule=datamodule, return_predictions=False)
-    gathered = query.gathered(pools, labels)
-    columns = [*gathered.unlabeled.values(), *gathered.labeled.values()]
-    assert not any(column.is_inference() for column in columns), "a strategy may work in place"
-    check_finite(gathered, images.train.ids)
-    return devices.decide(lambda: query.select(gathered, request)), pools
+
+    def select() -> Selection:
+        gathered = query.gathered(pools, labels)
+        columns = [*gathered.unlabeled.values(), *gathered.labeled.values()]
+        assert not any(column.is_inference() for column in columns), "a strategy may work in place"
+        check_finite(gathered, images.train.ids)
+        return query.select(gathered, request)
+
+    return devices.decide(select), pools
 
 
 def committee(classifier: Classifier) -> list[Classifier]:

@@ -28,9 +28,9 @@ from tests.conftest import ROOT
 
 CHILD = """
 import os, sys, time
-from pretext import ranks
-ranks.LOOK_EVERY, ranks.GRACE = 0.05, float(sys.argv[2])
-ranks.end_with_parent()
+from datamodules import ending
+ending.LOOK_EVERY, ending.GRACE = 0.05, float(sys.argv[2])
+ending.end_with_parent()
 open(sys.argv[1], "w").write(str(os.getpid()))
 time.sleep(float(sys.argv[3]))
 """

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules import images
 from datamodules.errors import UserError
 from datamodules.images import Images, load_images
 from datamodules.sources import (
@@ -143,6 +145,25 @@ def test_a_failed_cache_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="No space"):
         load_images(Digits(), tmp_path)
     assert [p for p in tmp_path.rglob("*") if p.is_file() or "images" in p.name] == []
+
+
+def test_two_hosts_whose_processes_have_one_number_make_whole_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second starts while the first writes, and the first ends before it."""
+    write, inside = images._write_part, []
+
+    def both(*given: Any) -> Any:
+        if not inside:
+            inside.append(None)
+            inside[0] = load_images(Digits(), tmp_path)
+        return write(*given)
+
+    monkeypatch.setattr(images, "_write_part", both)
+    first = load_images(Digits(), tmp_path)
+    assert same_pixels(first, inside[0])
+    assert same_pixels(first, load_images(Digits(), tmp_path / "other"))
+    assert [f.name for f in (tmp_path / "digits").iterdir() if f.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

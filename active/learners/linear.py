@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from datamodules.images import Images, Part
 from pretext.artifacts import Artifact
 
 RANGE = 1e-6, 1e4  # of c, in which the solver was tried
-ROWS = 8192  # features of a batch, where nothing is trained
+ROWS = 8192  # features of a block or a batch, where nothing is trained
 
 
 class LinearLearner(Learner):
@@ -87,8 +88,22 @@ class LinearLearner(Learner):
 @lru_cache(maxsize=2)
 def standardized(artifact: Artifact) -> tuple[Tensor, Tensor]:
     """(N, D) features of the train and of the test part, by the train part's mean and std."""
-    train, test = (np.asarray(artifact.features(part)) for part in ("train", "test"))
-    mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    train, test = (artifact.features(part) for part in ("train", "test"))
+    mean, variance = train.mean(axis=0, dtype=np.float64), np.zeros(train.shape[1])
+    for block in _blocks(train):
+        variance += np.square(block - mean).sum(axis=0) / len(train)
+    std = np.sqrt(variance)
     scale = 1 / np.maximum(std, 1e-6 * std.max())
-    rows = [((part - mean) * scale).astype(np.float32) for part in (train, test)]
-    return torch.from_numpy(rows[0]), torch.from_numpy(rows[1])
+    return _scaled(train, mean, scale), _scaled(test, mean, scale)
+
+
+def _scaled(rows: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> Tensor:
+    scaled = np.empty(rows.shape, np.float32)
+    for out, block in zip(_blocks(scaled), _blocks(rows), strict=True):
+        out[:] = (block - mean) * scale
+    return torch.from_numpy(scaled)
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of ROWS rows each: float64 copies of a million features would fill a host."""
+    return (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from active import acquisition
 from active.calibration import fit_temperature
-from active.covering import ArtifactQuery, arrange
+from active.covering import ArtifactQuery
 from active.predictor import Outputs, Predictor
 from active.query import Gathered, Request, Selection
 from datamodules.coverage import check_positive, max_herding
@@ -43,14 +44,12 @@ class UHerding(ArtifactQuery):
         if gathered.validation_labels is not None and len(gathered.validation_labels):
             temperature = fit_temperature(gathered.validation["logits"], gathered.validation_labels)
         uncertainty = acquisition.margin(gathered.unlabeled["logits"] / temperature)
-        unlabeled = request.features_of(gathered.indices)
-        labeled = request.features_of(gathered.labeled_indices)
-        weighted = torch.cat([unlabeled, uncertainty.to(unlabeled)[:, None]], dim=1)
-        none = torch.cat([labeled, torch.zeros_like(labeled[:, :1])], dim=1)
-        field = arrange(weighted, none, gathered, request)
-        features, weights = field.features[:, :-1].contiguous(), field.features[:, -1]
-        sigma = self.sigma or smallest_distance(features[field.labeled])
+        field = self.field(gathered, request)
+        weights = torch.zeros_like(field.features[:, 0])  # those of L
+        order = np.searchsorted(gathered.indices, field.names[: len(gathered.indices)])
+        weights[: len(order)] = uncertainty[torch.from_numpy(order).to(uncertainty.device)]
+        sigma = self.sigma or smallest_distance(field.features[field.labeled])
         picks = max_herding(
-            features, request.budget, sigma=sigma, labeled=field.labeled, weights=weights
+            field.features, request.budget, sigma=sigma, labeled=field.labeled, weights=weights
         )
         return field.selection(picks)

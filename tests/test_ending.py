@@ -1,0 +1,58 @@
+"""Two ranks whose end of the connection waits for both, as NCCL's does, come to their end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+RANKS = """
+import atexit, sys, time
+sys.path.insert(0, {root!r})
+import torch.distributed as dist
+import pytorch_lightning.strategies.ddp as ddp
+from datamodules import ending
+from pretext.devices import Devices
+
+case, ending.GRACE = sys.argv[1], float(sys.argv[2])
+connect = ddp._init_dist_connection
+
+def disconnect():
+    store = dist.distributed_c10d._get_default_store()
+    store.add("left", 1)
+    while store.add("left", 0) < dist.get_world_size():
+        time.sleep(0.05)
+
+def connected(*given, **named):
+    if not dist.is_initialized():
+        connect(*given, **named)
+        atexit.register(disconnect)  # as Lightning does for NCCL
+
+ddp._init_dist_connection = connected
+with ending.leaving():
+    for _ in range(3):  # as where a run reads pretext models
+        devices = Devices(accelerator="cpu", devices=2, strategy="ddp", threads=1)
+        devices.start()
+    if str(dist.get_rank()) == case:
+        raise RuntimeError("this rank alone")
+    if case in "01":
+        dist.barrier()
+print(f"rank {{dist.get_rank()}} is done", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "grace", "told"), [("none", 100, "is done"), ("0", 1, "alone"), ("1", 1, "alone")]
+)
+def test_ranks_end(case: str, grace: float, told: str, tmp_path: Path) -> None:
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS.format(root=str(ROOT)))
+    command = [sys.executable, str(script), case, str(grace)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=tmp_path)
+    assert (done.returncode == 0) == (case == "none")
+    assert told in done.stdout + done.stderr
+    assert done.stdout.count("is done") == (2 if case == "none" else 0)
