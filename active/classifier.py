@@ -85,11 +85,11 @@ class Classifier(Predictor):
         if self.trainer.world_size > 1:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
-    def training_step(self, batch: Batch) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert batch.labels is not None
         loss = F.cross_entropy(self(batch.images)[1], batch.labels)
         self._add("train", loss.detach() * len(batch.images), len(batch.images))
-        return loss
+        return self._evenly(loss, len(batch.images), batch_idx)
 
     def configure_optimizers(self) -> Any:
         epochs = self.trainer.max_epochs

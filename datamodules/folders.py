@@ -17,6 +17,7 @@ from datamodules.sources import Opened, Raw
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
+CHUNK = 64  # files that a thread takes at a time
 SHOWN = 20  # unreadable files named in the message; the rest are counted
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,8 +106,10 @@ def _map_files(
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return error
 
+    chunks = [items[i : i + CHUNK] for i in range(0, len(items), CHUNK)]
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(attempt, items))
+        parts = list(pool.map(lambda chunk: [attempt(item) for item in chunk], chunks))
+    results = [result for part in parts for result in part]
     failed = [item for item, r in zip(items, results, strict=True) if isinstance(r, Exception)]
     broken = [str(path(item)) for item in failed]
     if broken:

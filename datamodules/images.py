@@ -30,7 +30,7 @@ class Part:
 
     `pixels` is an (N, C, H, W) uint8 tensor over the memory-mapped cache; it is None when images
     are streamed, and `decoder` then reads them, batch by batch, in the loader's workers.
-    `copies` on devices are shared by all who use the part, and go with it.
+    `copies` on devices, and what was measured, are shared by all who use the part, and go with it.
     """
 
     ids: list[str]

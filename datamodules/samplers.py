@@ -7,6 +7,7 @@ unequal shares in predict; these take a rank's share of one order that all ranks
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,7 +56,12 @@ class TrainBatches(Sampler[np.ndarray]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._batches(self.indices))
+        return len(self.sizes)
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Of the global batches of an epoch."""
+        return [len(batch) for batch in self._batches(self.indices)]
 
     def _batches(self, order: np.ndarray) -> list[np.ndarray]:
         if self.drop_last:

@@ -69,6 +69,7 @@ class PretextModule(Trainable):
     recipe: ClassVar[int] = 1  # raised when the meaning of what it leaves changes
     leaves: ClassVar[tuple[str, ...]] = ("features",)  # of scores, clusters, features
     drop_last: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False  # the loss is of all ranks' samples, not a mean of its own
     has_backbone: ClassVar[bool] = True  # the one ResNet-18
     pairs: ClassVar[bool] = False  # batches are anchors followed by neighbors
     builds_on: ClassVar[str] = "no other model"
@@ -145,10 +146,10 @@ class PretextModule(Trainable):
     def finish(self, datamodule: PretextDataModule) -> None:
         """After training, on every rank, in evaluation mode: what scoring needs besides weights."""
 
-    def training_step(self, batch: ViewBatch) -> Tensor:
-        loss = self.loss(batch)
-        self._add("train", loss.detach() * len(batch.indices), len(batch.indices))
-        return loss
+    def training_step(self, batch: ViewBatch, batch_idx: int) -> Tensor:
+        loss, count = self.loss(batch), len(batch.indices)
+        self._add("train", loss.detach() * count, count)
+        return loss if self.gathers else self._evenly(loss, count, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         loss, epoch = self._mean("train"), float(self.current_epoch + 1)

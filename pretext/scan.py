@@ -42,6 +42,7 @@ class SelfLabel(Clusterer):
         flip: whether the strong augmentation mirrors images.
     """
 
+    gathers: ClassVar[bool] = True
     builds_on: ClassVar[str] = "scan_step"
 
     def __init__(

@@ -71,6 +71,7 @@ class ScanStep(Clusterer):
     )
     pairs: ClassVar[bool] = True
     drop_last: ClassVar[bool] = True
+    gathers: ClassVar[bool] = True
 
     def __init__(
         self,

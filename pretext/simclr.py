@@ -39,6 +39,7 @@ class SimCLR(PretextModule):
 
     leaves: ClassVar[tuple[str, ...]] = ("scores", "features")
     drop_last: ClassVar[bool] = True
+    gathers: ClassVar[bool] = True
     recipe: ClassVar[int] = 2  # its loss in float32
     members: Tensor
     bank: Tensor

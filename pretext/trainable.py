@@ -34,6 +34,16 @@ class Trainable(pl.LightningModule):
             self._sums[name] = torch.zeros(2, device=self.device)
         self._sums[name] += torch.stack([value, value.new_full((), count)])
 
+    def _evenly(self, loss: Tensor, count: int, batch_idx: int) -> Tensor:
+        """The mean over this rank's `count` samples, so weighted that DDP's mean over ranks, whose
+        shares may differ by a sample, is the mean over the global batch."""
+        trainer = self.trainer
+        if trainer.world_size == 1:
+            return loss
+        assert trainer.train_dataloader is not None
+        whole = trainer.train_dataloader.sampler.sizes[batch_idx]
+        return loss * (trainer.world_size * count / whole)
+
     def _mean(self, name: str) -> Tensor:
         """The mean over all samples of all ranks; starts the quantity anew."""
         total = self.all_gather(self._sums.pop(name))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from functools import wraps
 
 SERVER = multiprocessing.get_context("forkserver")
 # All that any test's process imports: a second call would replace this list for every test.
@@ -22,6 +23,7 @@ def kill_after(function: Callable, count: int, before: bool, how: int = signal.S
     """`function`, whose `count`-th call is the process's last."""
     calls = 0
 
+    @wraps(function)  # Lightning looks at a step's arguments
     def wrapped(*arguments: object, **named: object) -> object:
         nonlocal calls
         calls += 1

@@ -28,8 +28,7 @@ def kill_at(place: str) -> None:
     from pretext.simclr import SimCLR
 
     def step(name: str, count: int, before: bool) -> None:
-        killing = kill_after(getattr(SimCLR, name), count, before)
-        setattr(SimCLR, name, lambda self, batch: killing(self, batch))
+        setattr(SimCLR, name, kill_after(getattr(SimCLR, name), count, before))
 
     if place == "second epoch":
         step("training_step", 8, False)
@@ -80,13 +79,13 @@ def make(folder: str, place: str = "", barrier: Any = None, once: str = "") -> N
     if once:
         training_step, calls = SimCLR.training_step, 0
 
-        def dying(self: SimCLR, batch: Any) -> Any:
+        def dying(self: SimCLR, *given: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == 8 and not Path(once).exists():
                 Path(once).touch()
                 die()
-            return training_step(self, batch)
+            return training_step(self, *given)
 
         SimCLR.training_step = dying  # type: ignore[method-assign]
     finished = run_cli("pretext", *SIMCLR)

@@ -273,6 +273,8 @@ def test_channel_statistics(artifacts: Path) -> None:
     pixels = part.pixels.double() / 255
     assert mean == [pytest.approx(pixels.mean().item(), abs=0.01)]
     assert std == [pytest.approx(pixels.std().item(), abs=0.01)]
+    object.__setattr__(part, "pixels", None)  # nothing is read again
+    assert channel_statistics(part) == (mean, std)
 
 
 def test_loaders_leave_the_global_generator_alone(artifacts: Path) -> None:

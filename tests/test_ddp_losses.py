@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,6 +82,57 @@ def loss_on_rank(folder: str, rank: int, model: str) -> None:
     gradient = gradient_of(module)
     torch.distributed.all_reduce(gradient)
     torch.save((loss.detach(), gradient / 2), f"{folder}/rank{rank}.pt")
+
+
+def small_classifier() -> Any:
+    from active.classifier import Classifier
+
+    torch.manual_seed(0)
+    return Classifier(10, 1, width=8, max_pool=False).eval()
+
+
+def small_rotation() -> Any:
+    from pretext.rotation import Rotation
+
+    torch.manual_seed(0)
+    return Rotation(
+        INPUTS, 0, max_epochs=1, batch_size=5, optimizer="sgd", lr=0.1, weight_decay=0.0,
+        schedule="none", crop_scale=None, flip=False,
+    ).eval()  # fmt: skip
+
+
+UNEVEN = {"classifier": small_classifier, "rotation": small_rotation}
+
+
+def step_gradient(module: Any, indices: np.ndarray, sampler: Any = None) -> torch.Tensor:
+    """Of the second batch, here these samples; on a rank, or alone where there is no sampler."""
+    from datamodules.datamodule import Batch
+
+    module._trainer = SimpleNamespace(
+        world_size=1 if sampler is None else sampler.world_size,
+        train_dataloader=SimpleNamespace(sampler=sampler),
+    )
+    positions = torch.from_numpy(indices)
+    module.training_step(Batch(both_views()[0, positions], positions % 10, positions), 1).backward()
+    return gradient_of(module)
+
+
+@pytest.mark.parametrize("model", UNEVEN)
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_samples_weigh_the_same_where_ranks_have_unequal_shares(
+    model: str, world_size: int
+) -> None:
+    """Seven samples: 4 and 3, or 3, 2 and 2."""
+    from datamodules.samplers import TrainBatches
+    from datamodules.seeds import Seeds
+
+    ranks = [TrainBatches(np.arange(12), 5, Seeds(0), 0, r, world_size) for r in range(world_size)]
+    shares = [list(rank)[1] for rank in ranks]
+    assert sorted(map(len, shares)) == ([3, 4] if world_size == 2 else [2, 2, 3])
+    gradients = [step_gradient(UNEVEN[model](), *pair) for pair in zip(shares, ranks, strict=True)]
+    whole = step_gradient(UNEVEN[model](), np.concatenate(shares))
+    assert whole.abs().max() > 1e-3
+    assert torch.allclose(torch.stack(gradients).mean(dim=0), whole, atol=1e-6)
 
 
 def gradient_of(module: Any) -> torch.Tensor:

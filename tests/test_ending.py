@@ -1,4 +1,5 @@
-"""Two ranks whose end of the connection waits for both, as NCCL's does, come to their end."""
+"""Two ranks whose end of the connection waits for both, as NCCL's does, come to their end; they
+agree on the precision where one of them is of other hardware."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ import pytest
 from tests.conftest import ROOT
 
 RANKS = """
-import atexit, sys, time
+import atexit, os, sys, time
 sys.path.insert(0, {root!r})
 import torch.distributed as dist
 import pytorch_lightning.strategies.ddp as ddp
 from datamodules import ending
-from pretext.devices import Devices
+import pretext.devices as hardware
 
 case, ending.GRACE = sys.argv[1], float(sys.argv[2])
 connect = ddp._init_dist_connection
@@ -33,20 +34,24 @@ def connected(*given, **named):
         atexit.register(disconnect)  # as Lightning does for NCCL
 
 ddp._init_dist_connection = connected
+hardware.has_bf16 = lambda kind: os.environ.get("LOCAL_RANK", "0") == "0"
 with ending.leaving():
     for _ in range(3):  # as where a run reads pretext models
-        devices = Devices(accelerator="cpu", devices=2, strategy="ddp", threads=1)
+        devices = hardware.Devices(
+            accelerator="cpu", devices=2, strategy="ddp", threads=1, fast_precision="bf16-mixed"
+        )
         devices.start()
     if str(dist.get_rank()) == case:
         raise RuntimeError("this rank alone")
     if case in "01":
         dist.barrier()
-print(f"rank {{dist.get_rank()}} is done", flush=True)
+print(f"rank {{dist.get_rank()}} is done in {{devices.precision}}", flush=True)
 """
 
 
 @pytest.mark.parametrize(
-    ("case", "grace", "told"), [("none", 100, "is done"), ("0", 1, "alone"), ("1", 1, "alone")]
+    ("case", "grace", "told"),
+    [("none", 100, "is done in bf16-mixed"), ("0", 1, "alone"), ("1", 1, "alone")],
 )
 def test_ranks_end(case: str, grace: float, told: str, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
@@ -55,4 +60,4 @@ def test_ranks_end(case: str, grace: float, told: str, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=tmp_path)
     assert (done.returncode == 0) == (case == "none")
     assert told in done.stdout + done.stderr
-    assert done.stdout.count("is done") == (2 if case == "none" else 0)
+    assert done.stdout.count("is done in bf16-mixed") == (2 if case == "none" else 0)

@@ -216,7 +216,7 @@ def test_an_interrupt_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatc
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Classifier, "training_step", lambda self, batch: interrupt())
+    monkeypatch.setattr(Classifier, "training_step", lambda *_: interrupt())
     stopped = cli(*TINY)
     assert stopped.status == 130
     assert "the same command goes on" in stopped.err

@@ -25,15 +25,12 @@ def run(folder: str, place: str | None = None, count: int = 0, before: bool = Tr
 
     os.chdir(folder)
     if place == "step":
-        step = kill_after(Classifier.training_step, count, before)
-        Classifier.training_step = lambda self, batch: step(self, batch)
+        Classifier.training_step = kill_after(Classifier.training_step, count, before)
     elif place == "validation":
-        step = kill_after(Classifier.validation_step, count, before)
-        Classifier.validation_step = lambda self, batch: step(self, batch)
+        Classifier.validation_step = kill_after(Classifier.validation_step, count, before)
     elif place in ("query", "SIGTERM in a query"):
         how = signal.SIGTERM if place != "query" else signal.SIGKILL
-        step = kill_after(Classifier.predict_step, count, before, how)
-        Classifier.predict_step = lambda self, batch: step(self, batch)
+        Classifier.predict_step = kill_after(Classifier.predict_step, count, before, how)
     elif place == "rename":
         files.os.replace = kill_after(os.replace, count, before)
     elif place == "half a row":

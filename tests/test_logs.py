@@ -111,8 +111,7 @@ def killed_run(folder: str) -> None:
 
     os.environ.pop("WANDB_SERVICE", None)  # its own service, as every command has
     os.chdir(folder)
-    step = kill_after(Classifier.training_step, 10, True)
-    Classifier.training_step = lambda self, batch: step(self, batch)  # type: ignore[method-assign]
+    Classifier.training_step = kill_after(Classifier.training_step, 10, True)  # type: ignore[method-assign]
     run_cli("active", *WANDB)
 
 
