@@ -27,7 +27,7 @@ class Candidates:
     """
 
     indices: np.ndarray  # (M,) int64, the samples outside V, sorted
-    num_classes: int
+    num_classes: int  # 0 where there are no labels
     labels: np.ndarray | None = None  # (N,) int64
     scores: np.ndarray | None = None  # (N,) float, higher = harder for the pretext model
     clusters: np.ndarray | None = None  # (N,) int64
@@ -35,6 +35,7 @@ class Candidates:
     ids: Sequence[str] = ()  # (N,) names on disk
     pixels: Callable[[np.ndarray], np.ndarray] | None = None  # indices -> (n, C, H, W) standardized
     device: str = "cpu"  # where selections by features are computed
+    num_clusters: int = 10  # to be made in place of classes, where there are none
     name: str = ""  # tells these arrays, and the init that is to be asked, from all others
 
 

@@ -157,5 +157,18 @@ def test_probcover_takes_its_radius_from_clusters(
         assert np.array_equal(seen["labels"], INDICES % 2)
     else:
         assert len(set(seen["labels"].tolist())) == 4  # k-means, one cluster for each class
-    same = coverage.ProbCover(delta=seen["delta"])(make(), 9, seed=1)
+    same = coverage.ProbCover(delta=seen["delta"])(make(), 9, seed=0)
     assert np.array_equal(pool, same)
+
+
+def test_probcover_makes_as_many_clusters_as_asked_for_where_there_are_no_classes() -> None:
+    """Ten far classes in two groups: a radius of two pseudo-labels would cover all in two balls."""
+    rng, angles = np.random.default_rng(0), np.repeat(np.arange(10), 30)
+    away = np.array([3, 0, 0, 0, 0])
+    centers = np.concatenate([np.eye(5) + away, np.eye(5) - away])
+    features = centers[angles] + rng.normal(0, 0.02, (300, 5))
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    candidates = Candidates(np.arange(300), 0, features=features, num_clusters=10)
+    for seed in range(5):
+        pool = coverage.ProbCover()(candidates, 10, seed)
+        assert sorted(angles[pool]) == list(range(10))

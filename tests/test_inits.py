@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from datamodules.errors import UserError
 from datamodules.initial import BalancedInit, Candidates, RandomInit
@@ -18,7 +19,7 @@ from datamodules.inits.clusters import ClusterInit
 from datamodules.inits.controls import HistogramInit, PixelFloor, ShuffledScores
 from datamodules.inits.scores import ScoreInit
 from datamodules.inits.table import TableInit
-from tests.init_candidates import IDS, INDICES, KINDS, make
+from tests.init_candidates import IDS, INDICES, KINDS, NUM, make
 
 
 def table(name: str, folder: Path, candidates: Candidates, **columns: np.ndarray) -> str:
@@ -84,6 +85,7 @@ def test_every_init_gives_exactly_its_budget(name: str, kind: str, tmp_path: Pat
 
 
 SEEDED = {"random", "balanced", "equal", "proportional", "equal nearest", "kcenter", "typiclust",
+          "probcover", "probcover delta", "maxherding",  # where two gains are equal
           "table of clusters", "shuffled", "histogram", "histogram of balanced"}  # fmt: skip
 
 
@@ -115,6 +117,17 @@ def test_ties_are_broken_by_the_seed(name: str, tmp_path: Path) -> None:
     candidates = allowed(init, make("constant scores"))
     pools = {frozenset(init(candidates, 21, seed).tolist()) for seed in range(8)}
     assert len(pools) == 8
+
+
+@pytest.mark.parametrize("name", ["kcenter", "probcover delta", "maxherding"])
+def test_files_in_the_order_of_their_classes_are_not_preferred(name: str, tmp_path: Path) -> None:
+    """Where features are equal, the first of them is no more likely than the last."""
+    init = INITS[name](tmp_path, make("one image"))
+    candidates = allowed(init, make("one image"))
+    chosen = np.concatenate([init(candidates, 20, seed) for seed in range(60)])
+    counts = np.bincount(chosen, minlength=NUM)[INDICES]
+    assert stats.chisquare(counts).pvalue > 1e-3
+    assert counts[:20].sum() < 0.45 * counts.sum()
 
 
 READERS = {

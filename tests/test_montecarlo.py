@@ -72,7 +72,7 @@ def test_masks_depend_on_seed_and_cycle_alone() -> None:
 @pytest.mark.parametrize("query", [DBAL, BALD, BatchBALD])
 def test_a_batch_in_parts_is_the_batch(query: type, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier, images = make_pool("random")
-    whole, _ = ask(query(), classifier, images, 20)
+    whole, _ = ask(query(25), classifier, images, 20)
     sizes: list[int] = []
     plain = Classifier.mc_logits
 
@@ -82,7 +82,7 @@ def test_a_batch_in_parts_is_the_batch(query: type, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Classifier, "mc_logits", seen)
     monkeypatch.setattr("active.montecarlo.CELLS", 7 * 25 * 5)  # 7 images of a batch of 16
-    parts, _ = ask(query(), classifier, images, 20)
+    parts, _ = ask(query(25), classifier, images, 20)
     assert sizes == [7, 7, 2] * 3 + [2]
     assert np.array_equal(parts.indices, whole.indices)
     assert np.allclose(parts.scores, whole.scores, rtol=1e-6)

@@ -24,11 +24,13 @@ class BatchBALD(MonteCarloQuery):
     Of a sample that is no candidate only its BALD is kept.
 
     Args:
+        samples: dropout masks. A batch's information is at most ln `samples` nats, so that 25, the
+            study's number for BALD, are used up within a few dozen images.
         candidates: of highest BALD, among which the batch is built; the rest of the budget, once
             the joint entropy has stopped growing, is taken in BALD order.
     """
 
-    def __init__(self, samples: int = 25, candidates: int = 1000):
+    def __init__(self, samples: int = 100, candidates: int = 1000):
         super().__init__(samples)
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, not {candidates}")

@@ -24,7 +24,8 @@ class VAALQuery(ScoreQuery):
     """What a discriminator on a VAE's code takes for unlabeled, most certainly first.
 
     Both are trained anew in each cycle, on L and U, before the choice; the classifier plays no
-    part. Images are scored as they are; the study's code scored random crops.
+    part. Images are scored as they are; the study's code scored random crops. Where L is smaller
+    than `batch`, a labeled image is several times in a step, augmented alike.
 
     Args:
         epochs: of (|L| + |U|) // batch steps each (study: 100).

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,9 +28,7 @@ class KCenter(Init):
     reads = "features"
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
-        first = random_order(seed, candidates.indices)[0]
-        start = int(np.searchsorted(candidates.indices, first))
-        return _samples(candidates, k_center(_features(candidates), budget, start=start))
+        return _in_random_order(candidates, seed, partial(k_center, budget=budget, start=0))
 
 
 class TypiClust(Init):
@@ -61,7 +62,8 @@ class ProbCover(Init):
 
     https://arxiv.org/abs/2205.11320. Where `delta` is None it is the largest radius at which a
     share `purity` of all balls holds one cluster only: of the artifact's clusters if it has at
-    least two, else of k-means with as many clusters as classes, at least two.
+    least two, else of k-means with as many clusters as classes (`data.clusters` where there are
+    none), at least two. Equal gains, which are frequent, are decided by the seed.
     """
 
     reads = "features"
@@ -71,10 +73,12 @@ class ProbCover(Init):
         self.delta, self.purity = delta, purity
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
-        features, delta = _features(candidates), self.delta
-        if delta is None:
-            delta = purity_radius(features, _pseudo_labels(candidates, features), self.purity)
-        return _samples(candidates, probcover(features, budget, delta))
+        delta = self.radius(candidates) if self.delta is None else self.delta
+        return _in_random_order(candidates, seed, partial(probcover, budget=budget, delta=delta))
+
+    def radius(self, candidates: Candidates) -> float:
+        features = _features(candidates)
+        return purity_radius(features, _pseudo_labels(candidates, features), self.purity)
 
 
 class MaxHerding(Init):
@@ -90,7 +94,8 @@ class MaxHerding(Init):
         self.sigma = sigma
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
-        return _samples(candidates, max_herding(_features(candidates), budget, sigma=self.sigma))
+        select = partial(max_herding, budget=budget, sigma=self.sigma)
+        return _in_random_order(candidates, seed, select)
 
 
 def _features(candidates: Candidates) -> Tensor:
@@ -99,6 +104,16 @@ def _features(candidates: Candidates) -> Tensor:
         raise UserError("this init needs features, and the pretext artifact has none")
     rows = np.asarray(candidates.features[candidates.indices], dtype=np.float32)
     return torch.from_numpy(rows).to(candidates.device)
+
+
+def _in_random_order(
+    candidates: Candidates, seed: int, select: Callable[[Tensor], Tensor]
+) -> np.ndarray:
+    """What it selects of rows in the seed's order: files, which may lie class by class, in theirs
+    would decide between equal ones."""
+    order = random_order(seed, candidates.indices)
+    rows = torch.from_numpy(np.searchsorted(candidates.indices, order)).to(candidates.device)
+    return order[select(_features(candidates)[rows]).cpu().numpy()]
 
 
 def _samples(candidates: Candidates, positions: Tensor) -> np.ndarray:
@@ -111,4 +126,4 @@ def _pseudo_labels(candidates: Candidates, features: Tensor) -> Tensor:
         clusters = candidates.clusters[candidates.indices]
         if len(np.unique(clusters)) > 1:
             return torch.from_numpy(clusters).to(features.device)
-    return pseudo_labels(features, candidates.num_classes)
+    return pseudo_labels(features, candidates.num_classes or candidates.num_clusters)
