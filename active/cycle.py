@@ -69,6 +69,7 @@ class Run:
         """Cycles `done` to `cycles`; those before are complete on disk."""
         for cycle in range(done):
             self.pools.label(self._stored(cycle)[0])
+        self.devices.decide(lambda: self._drop_checkpoints(done - 1))  # of a kill after a row
         for cycle in range(done, cycles + 1):
             self.display.start_cycle(cycle)
             seconds = self._label(cycle)
@@ -247,6 +248,10 @@ class Run:
         for logger in self.loggers:
             logger.log_cycle(row, self.ready.images.classes or ())
         self.folder.append(row)
-        if cycle > 0 and self.ready.config.trainer.keep_checkpoints != "all":
-            self.folder.drop_checkpoint(cycle - 1)
+        self._drop_checkpoints(cycle)
         self.display.end_cycle(row)
+
+    def _drop_checkpoints(self, before: int) -> None:
+        if self.ready.config.trainer.keep_checkpoints != "all":
+            for cycle in range(before):
+                self.folder.drop_checkpoint(cycle)

@@ -18,9 +18,8 @@ from active.learner import Learner
 from active.plan import CyclePlan, plan_cycles
 from active.query import Query, Selection, check_selection
 from active.training import Training
-from conf.compose import flatten
 from conf.jobs import Job
-from conf.schema import ActiveConfig, DataConfig
+from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter
 from datamodules.errors import UserError
 from datamodules.images import Images
@@ -28,21 +27,8 @@ from datamodules.initial import Candidates, RandomInit, choose
 from datamodules.pools import Pools, check_budgets, draw_validation, resolve_count
 from datamodules.seeds import Seeds
 from pretext.artifacts import Artifact
-from pretext.devices import PRECISIONS
-from pretext.request import IF_MISSING, check_model
-from pretext.setup import images_of, inputs_of
-
-CHOICES = {
-    "trainer.keep_checkpoints": ("last", "all"),
-    "trainer.precision": PRECISIONS,
-    "pretext.if_missing": IF_MISSING,
-}
-MINIMUM = {
-    "data.eval_batch_size": 1,
-    "data.workers": 0,
-    "trainer.num_nodes": 1,
-    "trainer.timeout_hours": 0.01,
-}
+from pretext.request import check_model
+from pretext.setup import check_numbers, check_values, images_of, inputs_of
 
 
 @dataclass
@@ -125,7 +111,7 @@ class Setup:
 def prepare(job: Job) -> Setup:
     """Builds what a run needs; every mistake in its settings, data and budgets is told here."""
     config: ActiveConfig = job.config
-    _check_values(flatten(job.resolved))
+    check_values(job.resolved)
     arm, query, query_model = build_arm(job.resolved["init"]), *build_query(job.resolved["query"])
     learner, learner_model = build_learner(job.resolved["learner"])
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
@@ -142,7 +128,7 @@ def prepare(job: Job) -> Setup:
         Augmenter(config.data.crop, config.data.flip)
     except ValueError as error:
         raise UserError(str(error)) from error
-    _check_numbers(config.data, images)
+    check_numbers(config.data, images)
     inputs = inputs_of(config.data, images)
     _check_pretext(config, arm, query_model, inputs)
     if learner_model is not None:
@@ -169,24 +155,6 @@ def _seed(setting: Any, config: ActiveConfig) -> int:
 def _learner_seed(config: ActiveConfig) -> Any:
     """The setting of a learner that stands on a pretext model."""
     return getattr(config.learner, "pretext_seed", 0)
-
-
-def _check_values(values: dict[str, Any]) -> None:
-    for key, allowed in CHOICES.items():
-        if values[key] not in allowed:
-            raise UserError(f"{key} must be one of {', '.join(allowed)}, not {values[key]!r}")
-    for key, least in MINIMUM.items():
-        if values[key] is not None and values[key] < least:
-            raise UserError(f"{key} must be at least {least}, not {values[key]}")
-
-
-def _check_numbers(data: DataConfig, images: Images) -> None:
-    channels = images.train.shape[0]
-    for name, numbers in (("mean", data.mean), ("std", data.std)):
-        if numbers is not None and len(numbers) != channels:
-            raise UserError(f"data.{name} must have {channels} numbers, one a channel: {numbers}")
-    if data.std is not None and min(data.std) <= 0:
-        raise UserError(f"data.std must be positive: {data.std}")
 
 
 def _check_pretext(

@@ -123,10 +123,10 @@ def build(node: dict[str, Any], **extra: Any) -> Any:
     A setting of another type than its argument, and a constructor's ValueError, its way to refuse
     an argument, become the user's sentence.
     """
-    from hydra.utils import get_object, instantiate
+    from hydra.utils import instantiate
 
     name = node["_target_"].rsplit(".", 1)[-1]
-    _check_types(name, get_object(node["_target_"]), node)
+    _check_types(name, node)
     factory = instantiate(node, _partial_=True)
     try:
         return factory(**extra)
@@ -134,10 +134,30 @@ def build(node: dict[str, Any], **extra: Any) -> Any:
         raise UserError(f"{name}: {error}") from error
 
 
-def _check_types(name: str, target: Any, node: dict[str, Any]) -> None:
+def with_floats(node: dict[str, Any]) -> dict[str, Any]:
+    """A node whose numbers have the types of their arguments: 0 for a float is 0.0, as in YAML."""
+    hints = _hints(node)
+
+    def number(key: str, value: Any) -> Any:
+        kinds = set(get_args(hints.get(key)) or (hints.get(key),))
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return float(value) if whole and float in kinds and int not in kinds else value
+
+    return {key: number(key, value) for key, value in node.items()}
+
+
+def _hints(node: dict[str, Any]) -> dict[str, Any]:
+    from hydra.utils import get_object
+
+    target = get_object(node["_target_"])
+    return get_type_hints(
+        inspect.getattr_static(target, "__init__") if inspect.isclass(target) else target
+    )
+
+
+def _check_types(name: str, node: dict[str, Any]) -> None:
     """Hydra itself does not check what sits under a `_target_`."""
-    signature = inspect.getattr_static(target, "__init__") if inspect.isclass(target) else target
-    hints = get_type_hints(signature)
+    hints = _hints(node)
     for key, value in node.items():
         allowed = set(get_args(hints.get(key)) or (hints.get(key),))
         if allowed <= WORDS.keys() and not any(_is_a(value, kind) for kind in allowed):

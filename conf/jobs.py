@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -84,6 +85,7 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
         config.pop("hydra", None)
     settings = typed(config)
     resolved = plain(config)
+    _check_finite(resolved)
     if not PROGRAMS[program].runs:
         return Job(settings, resolved, RunName(), tuple(overrides))
     chosen = tuple(o for o in overrides if _is_choice(program, o))
@@ -98,6 +100,13 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     baseline = plain(set_values(_composed(program, pure)[0], scale)) if scale else None
     name = name_run(choices, resolved, baseline or _plain(program, pure))
     return Job(settings, resolved, name, tuple(overrides))
+
+
+def _check_finite(resolved: dict[str, Any]) -> None:
+    for key, value in flatten(resolved).items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise UserError(f"{key} must be a finite number, not {value}")
 
 
 def _is_choice(program: str, override: str) -> bool:

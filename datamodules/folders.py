@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from datamodules.sources import Opened, Raw
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
+log = logging.getLogger("initial_pools")
 CHUNK = 64  # files that a thread takes at a time
 SHOWN = 20  # unreadable files named in the message; the rest are counted
 Item = TypeVar("Item")
@@ -39,7 +41,19 @@ def list_images(folder: Path) -> list[Path]:
             for name in names
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
         ]
+    if strange := [repr(os.fsencode(path)) for path in found if not _is_text(path)]:
+        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+        raise UserError(
+            f"file names that are not UTF-8: {', '.join(strange[:SHOWN])}{more}; rename them"
+        )
     return sorted(found)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 class FileDecoder:
@@ -200,6 +214,7 @@ class ImageFolder:
         if "train" not in parts:
             raise UserError(f"there are no images in {self.root.resolve() / 'train'}")
         classes = _classes(parts["train"], self.root / "train")
+        self._tell_others(sorted(set(parts) - {"train", "test"}), classes)
         train = self._raw(parts["train"], self.root / "train", classes, channels)
         if classes is None:
             return Opened(train, None, None)
@@ -208,6 +223,16 @@ class ImageFolder:
         return Opened(
             train, self._raw(parts["test"], self.root / "test", classes, channels), classes
         )
+
+    def _tell_others(self, others: list[str], classes: tuple[str, ...] | None) -> None:
+        """Of folders beside train/ and test/; where train/ holds no classes, it may be one."""
+        if others and classes is None:
+            raise UserError(
+                f"{self.root.resolve()}: train/ holds images without classes, and {others[0]}/ "
+                "others beside it; if train is a class, put all classes into a folder train/"
+            )
+        if others:
+            log.warning("images in %s beside train/ and test/ are left out", ", ".join(others))
 
     def _split(self, paths: list[Path], channels: int) -> Opened:
         classes = _classes(paths, self.root)

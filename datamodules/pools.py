@@ -38,6 +38,8 @@ def draw_validation(total: int, fraction: float, seeds: Seeds) -> np.ndarray:
     """
     if fraction < 0:
         raise UserError(f"data.val must be a fraction, a count or 0, not {fraction:g}")
+    if fraction >= 1 and fraction != int(fraction):
+        raise UserError(f"data.val must be a whole number or a fraction below 1, not {fraction:g}")
     size = round(fraction * total) if fraction < 1 else int(fraction)
     if size >= total:
         raise UserError(f"data.val = {fraction:g} takes all {total} train samples for validation")

@@ -11,7 +11,14 @@ from pretext.announce import announce
 from pretext.console import log_to_terminal
 from pretext.request import Stage, check_model, stage_of
 from pretext.score import score_folder
-from pretext.setup import context_of, images_of, inputs_of, pretext_devices
+from pretext.setup import (
+    check_numbers,
+    check_values,
+    context_of,
+    images_of,
+    inputs_of,
+    pretext_devices,
+)
 from pretext.stages import ensure, survey
 
 
@@ -20,7 +27,9 @@ def check(job: Job) -> None:
     config: PretextConfig = job.config
     if config.score is not None and not Path(config.score).is_dir():
         raise UserError(f"the image folder {config.score} does not exist; give it with --score")
+    check_values(job.resolved)
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
+    check_numbers(config.data, images)
     check_model(job.resolved["model"], inputs_of(config.data, images))
     _seed(config)
 

@@ -42,7 +42,7 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     started = time.perf_counter()
     checkpoint = workshop.scratch / CHECKPOINT
     progress = Progress(stage.name, workshop.scratch / RESUME, devices)
-    first = devices.decide(progress.next_epoch)
+    first = devices.decide(lambda: _first_epoch(stage, checkpoint, progress))
     loggers: list[Sink] = []
     devices.decide(lambda: loggers.extend(context.make_loggers(stage, first)))
     if devices.decide(checkpoint.is_file):
@@ -65,6 +65,11 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
         logger.close()
     shown = "  ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
     log.info("%s: %s  %s", stage.name, stage.artifact.path, shown)
+
+
+def _first_epoch(stage: Stage, checkpoint: Path, progress: Progress) -> int:
+    """That is to be trained, from 1; what loggers hold of the epochs before is kept."""
+    return stage.epochs + 1 if checkpoint.is_file() else progress.next_epoch()
 
 
 def _new_module(stage: Stage, parent: Artifact | None) -> PretextModule:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from conf.compose import build
+from conf.compose import build, with_floats
 from datamodules.errors import UserError
 from datamodules.images import Images
 from pretext.artifacts import Artifact, fingerprint
@@ -139,6 +139,6 @@ def check_model(node: dict[str, Any], inputs: dict[str, Any]) -> None:
 
 def stage_of(node: dict[str, Any], context: Context) -> Stage:
     """The stage that a model's config asks for, its parents with it."""
-    settings = {key: value for key, value in node.items() if key != "parent"}
+    settings = with_floats({key: value for key, value in node.items() if key != "parent"})
     parent = stage_of(node["parent"], context) if node.get("parent") else None
     return Stage(settings, context, parent)

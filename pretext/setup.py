@@ -8,17 +8,30 @@ import os
 from pathlib import Path
 from typing import Any
 
-from conf.compose import build
+from conf.compose import build, flatten
 from conf.schema import DataConfig, TrainerConfig
 from datamodules.datamodule import channel_statistics
 from datamodules.errors import UserError
 from datamodules.images import Images, load_images
 from datamodules.sources import Imbalanced, Source
-from pretext.devices import Devices
+from pretext.devices import PRECISIONS, Devices
 from pretext.loggers import RunInfo, Sink
 from pretext.request import IF_MISSING, Context, Stage
 
 CURVES = ("train/loss", "val/loss", "knn/acc", "cluster/acc", "cluster/nmi", "cluster/ari")
+CHOICES = {
+    "trainer.keep_checkpoints": ("last", "all"),
+    "trainer.precision": PRECISIONS,
+    "pretext.if_missing": IF_MISSING,
+}
+MINIMUM = {
+    "data.eval_batch_size": 1,
+    "data.workers": 0,
+    "data.recipe.width": 1,
+    "trainer.num_nodes": 1,
+    "trainer.val_checks": 1,
+    "trainer.timeout_hours": 0.01,
+}
 DEFAULT_CLUSTERS = 10  # where there are no classes to take the number from
 
 
@@ -34,6 +47,27 @@ def _images(data: str, artifacts_dir: str, write: bool) -> Images:
     if config["imbalance"] is not None:
         source = Imbalanced(source, config["imbalance"])
     return load_images(source, Path(artifacts_dir), config["in_memory"], write)
+
+
+def check_values(resolved: dict[str, Any]) -> None:
+    """Of the settings that both programs have."""
+    values = flatten(resolved)
+    for key, allowed in CHOICES.items():
+        if values[key] not in allowed:
+            raise UserError(f"{key} must be one of {', '.join(allowed)}, not {values[key]!r}")
+    for key, least in MINIMUM.items():
+        if values[key] is not None and values[key] < least:
+            raise UserError(f"{key} must be at least {least}, not {values[key]}")
+
+
+def check_numbers(data: DataConfig, images: Images) -> None:
+    """Mean and std, one a channel."""
+    channels = images.train.shape[0]
+    for name, numbers in (("mean", data.mean), ("std", data.std)):
+        if numbers is not None and len(numbers) != channels:
+            raise UserError(f"data.{name} must have {channels} numbers, one a channel: {numbers}")
+    if data.std is not None and min(data.std) <= 0:
+        raise UserError(f"data.std must be positive: {data.std}")
 
 
 def pretext_devices(trainer: TrainerConfig, data: DataConfig) -> Devices:
@@ -75,11 +109,7 @@ def inputs_of(data: DataConfig, images: Images) -> dict[str, Any]:
 
 def context_of(config: Any, images: Images, devices: Devices, seed: int) -> Context:
     """The context of the stages of either program's config."""
-    settings = config.pretext
-    if settings.if_missing not in IF_MISSING:
-        allowed = " or ".join(IF_MISSING)
-        raise UserError(f"pretext.if_missing must be {allowed}, not {settings.if_missing!r}")
-    data = config.data
+    settings, data = config.pretext, config.data
     return Context(
         name=data.name,
         images=images,

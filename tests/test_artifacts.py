@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from conf.compose import with_floats
 from tests.artifact_folder import FILES, assert_same, only, record_of, whole
 from tests.conftest import run_cli
 from tests.processes import SERVER, die, finish, kill_after
 
 SIMCLR = (
-    "--model", "simclr", "--model.max_epochs", "3", "--data.recipe.width", "4", "--logger", "none",
+    "--model", "simclr", "--model.max_epochs", "3", "--data.recipe.width", "4", "--logger", "csv",
     "--artifacts_dir", "X",
 )  # fmt: skip
 
@@ -148,6 +149,18 @@ def test_killed_and_started_again(reference: Path, tmp_path: Path, place: str, l
     assert_same(only(tmp_path), reference)
     assert not list(tmp_path.glob("X/digits/.*.partial"))
     assert record_of(only(tmp_path))["history"] == record_of(reference)["history"]
+    logs = [f.parent / "logs" / f.name / "curves.csv" for f in (only(tmp_path), reference)]
+    assert logs[0].read_text() == logs[1].read_text()
+    assert len(logs[0].read_text().splitlines()) >= 4
+
+
+def test_a_whole_number_typed_for_another_is_no_other_model() -> None:
+    node = {"_target_": "pretext.rotation.Rotation", "weight_decay": 0, "crop_scale": 1, "lr": 1}
+    floats = with_floats(node | {"max_epochs": 3, "flip": False})
+    kinds = {name: type(value) for name, value in floats.items() if name != "_target_"}
+    assert kinds == {
+        "weight_decay": float, "crop_scale": float, "lr": float, "max_epochs": int, "flip": bool,
+    }  # fmt: skip
 
 
 def test_two_processes_train_it_once(reference: Path, tmp_path: Path) -> None:

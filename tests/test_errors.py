@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from active import folder as files
-from tests.conftest import TINY, only_run, rows_of, selected_of, write_images
+from tests.conftest import TINY, only_run, rows_of, run_cli, selected_of, write_images
 
 Cli = Callable[..., object]
 
@@ -39,6 +39,10 @@ def refused(finished: object, *words: str) -> str:
         (["--cycles", "-1"], ["cycles must be 0 or more"]),
         (["--data.val", "2000"], ["data.val", "1433"]),
         (["--data.val", "-1"], ["data.val"]),
+        (["--data.val", "1.5"], ["data.val must be a whole number or a fraction below 1"]),
+        (["--budget", "nan"], ["budget must be a finite number"]),
+        (["--learner.lr", "inf"], ["learner.lr must be a finite number"]),
+        (["--data.mean", "[nan]"], ["data.mean must be a finite number"]),
         (["--data.imbalance", "0.5"], ["data.imbalance must be at least 1"]),
         (["--trainer.max_epochs", "0"], ["max_epochs must be at least 1"]),
         (["--trainer.val_checks", "0"], ["val_checks must be at least 1"]),
@@ -62,6 +66,26 @@ def refused(finished: object, *words: str) -> str:
 def test_wrong_values(arguments: list[str], words: list[str], cli: Cli, tmp_path: Path) -> None:
     refused(cli(*TINY, *arguments), *words)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data.eval_batch_size", "0"], ["data.eval_batch_size must be at least 1"]),
+        (["--data.mean", "[0.1,0.2]"], ["data.mean must have 1 numbers"]),
+        (["--data.std", "[0]"], ["data.std must be positive"]),
+        (["--data.recipe.width", "0"], ["data.recipe.width must be at least 1"]),
+        (["--trainer.val_checks", "-3"], ["trainer.val_checks must be at least 1"]),
+        (["--trainer.keep_checkpoints", "foo"], ["must be one of last, all"]),
+        (["--model.lr", "nan"], ["model.lr must be a finite number"]),
+    ],
+)
+def test_wrong_values_of_a_pretext_model(
+    arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(run_cli("pretext", "--model", "rotation", *arguments), *words)
+    assert not list(tmp_path.glob("artifacts/digits/rotation*"))
 
 
 @pytest.mark.parametrize("bad", ["--budget=700,20", "--budget=20,-1", "--trainer.max_epochs=3,0"])

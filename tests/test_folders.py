@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,7 @@ def test_links_are_followed_and_hidden_folders_left_out(tmp_path: Path) -> None:
         (["a/0", "b/0", ""], "some images lie in class folders and some do not, for example .*png"),
         (["train/a", "train/b"], "no images in test"),
         (["train/a", "train/b", "test/c"], "classes that train/ does not have: c"),
+        (["train", "bus", "car"], "bus/ others beside it; if train is a class, put all"),
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path: Path, layout: list[str], sentence: str) -> None:
@@ -164,6 +166,23 @@ def test_folders_that_cannot_be_used(tmp_path: Path, layout: list[str], sentence
     for name in layout:
         write_images(tmp_path / "x" / name, 2)
     with pytest.raises(UserError, match=sentence):
+        load_images(ImageFolder(str(tmp_path / "x")), tmp_path / "a")
+
+
+def test_folders_beside_train_and_test_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train/a", "train/b", "test/a", "val/a"):
+        write_images(tmp_path / "x" / name, 2)
+    assert len(load_images(ImageFolder(str(tmp_path / "x")), tmp_path / "a").train) == 4
+    assert "images in val beside train/ and test/ are left out" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    write_images(tmp_path / "x", 3)
+    os.rename(tmp_path / "x/000.png", os.fsencode(tmp_path / "x") + b"/caf\xe9.png")
+    with pytest.raises(UserError, match=r"names that are not UTF-8: .*caf\\xe9\.png'; rename"):
         load_images(ImageFolder(str(tmp_path / "x")), tmp_path / "a")
 
 

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -124,3 +125,21 @@ def test_killed_at_random_moments(
         kills += 1
     assert kills > 0
     check(tmp_path, reference)
+
+
+def test_a_checkpoint_that_a_kill_left_is_dropped(reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(reference.parents[6], folder)
+    run = only_run(folder)
+    last = run / "cycle_2" / "model.ckpt"
+    for cycle in (0, 1):
+        shutil.copy(last, run / f"cycle_{cycle}" / "model.ckpt")
+    process = SERVER.Process(target=go_on, args=(str(folder),))
+    process.start()
+    assert finish(process) == 0
+    assert [f.parent.name for f in run.glob("*/model.ckpt")] == ["cycle_3"]
+
+
+def go_on(folder: str) -> None:
+    os.chdir(folder)
+    raise SystemExit(run_cli("active", *COMMAND, "--cycles", "3").status)
