@@ -94,12 +94,24 @@ def make_job(program: str, config: DictConfig, overrides: list[str]) -> Job:
     pure = tuple(o for o in chosen if not o.startswith("trainer="))
     choices = {**_composed(program, chosen)[1], "experiment": "".join(experiment)}
     for group in ("init", "query", "learner"):
-        nested = [o.partition("=")[2] for o in chosen if f"@{group}." in o]
-        choices[group] = "-".join([choices[group], *nested])
+        choices[group] = "-".join([choices[group], *_nested(program, chosen, group)])
     scale = [o for o in overrides if o.startswith("pretext.epochs=")]
     baseline = plain(set_values(_composed(program, pure)[0], scale)) if scale else None
     name = name_run(choices, resolved, baseline or _plain(program, pure))
     return Job(settings, resolved, name, tuple(overrides))
+
+
+def _nested(program: str, chosen: tuple[str, ...], group: str) -> list[str]:
+    """The options that were chosen inside a group's option, outer ones first, but for those that it
+    has anyway; `parent_vae`, because a model may be had directly or through another."""
+    inside = sorted((o for o in chosen if f"@{group}." in o), key=_path)
+    known, names = tuple(o for o in chosen if o.startswith(f"{group}=")), []
+    for override in inside:
+        key, _, value = override.partition("=")
+        if _options(program, known).get(key) != value:
+            names.append(f"parent_{value}" if key.endswith(".parent") else value)
+        known = (*known, override)
+    return names
 
 
 def _check_finite(resolved: dict[str, Any]) -> None:
@@ -132,16 +144,26 @@ def _composed(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[s
     return config, choices
 
 
-@cache
 def _compose(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    config, options = _with_options(program, chosen)
+    names = groups_of(program).keys() - {"experiment"}
+    return config, {name: option for name, option in options.items() if name in names}
+
+
+def _options(program: str, chosen: tuple[str, ...]) -> dict[str, str]:
+    """The option of each group, also of those inside others: `model@init.model`."""
+    return _with_options(program, chosen)[1]
+
+
+@cache
+def _with_options(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
     try:
         config = compose_config(program, list(chosen), with_hydra=True)
     except UserError as error:
         raise _misplaced(program, chosen) or error from error.__cause__
     with open_dict(config):
-        choices = config.pop("hydra").runtime.choices
-    names = groups_of(program).keys() - {"experiment"}
-    return config, {str(k): str(v) for k, v in choices.items() if k in names}
+        options = config.pop("hydra").runtime.choices
+    return config, {str(name): str(option) for name, option in options.items()}
 
 
 def has_setting(program: str, overrides: Iterable[str], key: str) -> bool:

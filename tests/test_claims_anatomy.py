@@ -142,6 +142,16 @@ def test_r9_is_undecided_where_pools_are_too_small() -> None:
     assert answer("r9", runs, pools=pools_of(drawn_pools(0, 500, 5000), "cifar10")) == "undecided"
 
 
+def test_seeds_that_share_a_validation_set_share_more_by_chance() -> None:
+    runs = study({}, "cifar10", **HELD)
+    rng = np.random.default_rng(0)
+    pools = {arm: [rng.permutation(45_000)[:5000] for _ in range(3)] for arm in ALL}
+    made = pools_of(pools, "cifar10")
+    runs["seed"], made["seed"] = runs["seed"] + "-split0", made["seed"] + "-split0"
+    assert answer("r9", runs, pools=made) == "confirmed"
+    assert "where chance gives 11.1%" in anatomy.r9(Study(runs, made)).why
+
+
 def test_r9s_law_is_that_of_draws_without_two_validation_sets() -> None:
     runs = study({}, "cifar10", **HELD)
     row = anatomy.overlaps(Study(runs, pools_of(drawn_pools(), "cifar10"))).iloc[0]

@@ -121,7 +121,7 @@ def test_help_names_every_setting() -> None:
     text = help_text("active")
     for setting in ("--trainer.max_epochs", "--seeds.split", "--data.root", "--init_budget"):
         assert f"  {setting} " in text
-    for told in ("loader processes when streaming", "of the train pixels, 0 to 1"):
+    for told in ("loader processes when streaming", "of the pixels, 0 to 1"):
         assert told in text, "comments of the data set's file, and of the one that it is built on"
     assert "python active/run.py --init random --query entropy --data mnist --seed 3" in text
     assert "  --model.temperature " in help_text("pretext")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from conf.cli import expand, parse
 from conf.compose import composer
 from conf.identity import is_volatile
@@ -95,3 +97,22 @@ def test_flips_of_pretext_models_are_the_data_sets() -> None:
     assert random.name == jobs(*folder)[0].name
     assert is_volatile("data.recipe.pretext_flip"), "runs from before it was there go on"
     assert jobs("--init", "simclr", *letters)[0].name.init == "simclr-no_model_flip"
+
+
+@pytest.mark.parametrize(
+    ("typed", "option"),
+    [
+        ("--init kmeans --init.model deepcluster", "kmeans-deepcluster"),
+        ("--init kmeans --init.model.parent deepcluster", "kmeans-parent_deepcluster"),
+        ("--init scan --init.model scan_step", "scan-scan_step"),
+        ("--init scan --init.model.parent scan_step", "scan"),
+        ("--init typiclust --init.model simclr", "typiclust"),
+        ("--init kcenter --init.model kmeans --init.model.parent vae", "kcenter-kmeans-parent_vae"),
+        ("--init kcenter --init.model.parent vae --init.model kmeans", "kcenter-kmeans-parent_vae"),
+        ("--init histogram --init.of typiclust --init.of.model vae", "histogram-typiclust-vae"),
+    ],
+)  # fmt: skip
+def test_options_inside_others_are_named_by_what_they_change(typed: str, option: str) -> None:
+    (job,) = expand("active", parse(typed.split()))
+    assert job.folder is not None
+    assert job.folder.parts[-4] == option

@@ -185,6 +185,7 @@ def overlaps(study: Study) -> pd.DataFrame:
 
 
 def _images(study: Study) -> int:
-    """Train images of CIFAR-10."""
+    """Train images of CIFAR-10, without the validation set where all seeds have the same one."""
     row = study.rows("cifar10", POOLS).iloc[0]
-    return round(row["pool/labeled"] / row["pool/fraction"])
+    held = row.get("pool/validation_labels", 0) if "-split" in row["seed"] else 0
+    return round(row["pool/labeled"] / row["pool/fraction"]) - int(held)
