@@ -135,7 +135,10 @@ def expand(program: str, line: CommandLine) -> list[Job]:
     for key, value in given.items():
         if not line.grid and len(split(value)) > 1:
             flag = key.partition("@")[2] or key
-            raise UserError(f"--{flag} {value} is a list; add -m to run a grid of all of them")
+            raise UserError(
+                f"--{flag} {value} is a list; add -m to run a grid of all of them, or quotes "
+                "inside the shell's to a text with commas"
+            )
     runs = experiment.runs(given) if line.grid else [given]
     first = [f"experiment={name}"] if name else []
     with composer():

@@ -23,8 +23,7 @@ VOLATILE = (
 PASSED_ON = (
     "data.recipe.max_epochs", "data.recipe.batch_size", "data.recipe.optimizer", "data.recipe.lr",
     "data.recipe.weight_decay", "data.recipe.schedule", "data.recipe.projection",
-    "data.recipe.threads", "data.init_budget", "data.budget", "data.clusters", "data.source.size",
-    "data.source.test", "data.source.test_seed",
+    "data.recipe.threads", "data.init_budget", "data.budget", "data.clusters",
 )  # fmt: skip
 NETWORK = ("width", "stem", "max_pool")  # of the recipe, for pretext models and most learners
 LONGEST = 60  # characters of a value in a name
@@ -57,9 +56,11 @@ def is_volatile(key: str) -> bool:
 
 def is_passed_on(key: str, values: dict[str, Any]) -> bool:
     """Whether a setting is told by the others that it gave its value to."""
-    name = key.removeprefix("data.recipe.")
-    if name in NETWORK and name != key:
+    path, _, name = key.rpartition(".")
+    if path == "data.recipe" and name in NETWORK:
         return values.get(f"learner.{name}") == values[key]
+    if path == "data.source":  # of a folder: its own settings
+        return values.get(f"data.{name}") == values[key]
     return key in PASSED_ON
 
 

@@ -36,6 +36,8 @@ def inner_key(key: str) -> str:
 def flag_value(key: str, typed: str) -> str:
     """A flag's value as Hydra reads it; commas outside of brackets separate those of a grid."""
     if TEXT.fullmatch(key):
+        if IN_QUOTES.fullmatch(typed):  # one text, with its commas
+            return typed
         return ",".join(_text(part) for part in ONE_TEXT.findall(typed) or [typed])
     if key in LISTS:
         return element(f"[{typed.strip('[] ')}]")

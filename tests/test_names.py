@@ -10,6 +10,7 @@ from conf.cli import expand, parse
 from conf.compose import composer
 from conf.identity import is_volatile
 from conf.jobs import compose_job
+from datamodules.errors import UserError
 
 
 def jobs(*words: str) -> list:
@@ -116,3 +117,18 @@ def test_options_inside_others_are_named_by_what_they_change(typed: str, option:
     (job,) = expand("active", parse(typed.split()))
     assert job.folder is not None
     assert job.folder.parts[-4] == option
+
+
+def test_what_a_source_is_told_otherwise_is_named(tmp_path: Path) -> None:
+    folder = ("--data", "folder", "--data.root", str(tmp_path))
+    (plain,), (other,) = jobs(*folder), jobs(*folder, "--data.source.test_seed", "3")
+    assert other.name.data == f"{plain.name.data}-source_test_seed3"
+    (passed,) = jobs(*folder, "--data.test_seed", "3")
+    assert passed.name.data == f"{plain.name.data}-test_seed3"
+
+
+def test_a_path_may_have_a_comma() -> None:
+    (job,) = jobs("--init", "file", "--init.path", "'a,b.csv'")
+    assert job.resolved["init"]["path"] == "a,b.csv"
+    with pytest.raises(UserError, match="or quotes inside the shell's"):
+        jobs("--init", "file", "--init.path", "a,b.csv")
