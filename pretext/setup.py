@@ -16,7 +16,7 @@ from datamodules.images import Images, load_images
 from datamodules.sources import Imbalanced, Source
 from pretext.devices import PRECISIONS, Devices
 from pretext.loggers import RunInfo, Sink
-from pretext.request import IF_MISSING, Context, Stage
+from pretext.request import DEFAULT_CLUSTERS, IF_MISSING, Context, Stage
 
 CURVES = ("train/loss", "val/loss", "knn/acc", "cluster/acc", "cluster/nmi", "cluster/ari")
 CHOICES = {
@@ -32,7 +32,6 @@ MINIMUM = {
     "trainer.val_checks": 1,
     "trainer.timeout_hours": 0.01,
 }
-DEFAULT_CLUSTERS = 10  # where there are no classes to take the number from
 
 
 def images_of(data: dict[str, Any], artifacts_dir: str, write: bool) -> Images:

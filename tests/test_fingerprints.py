@@ -44,6 +44,7 @@ def test_fingerprint_changes_with(fingerprint: Callable[..., str], change: str) 
         "--artifacts_dir elsewhere", "--data.workers 2", "--data.eval_batch_size 7",
         "--logger none", "--logger wandb", "--trainer.threads 2", "--trainer.val_checks 1",
         "--pretext.if_missing error", "--trainer.timeout_hours 1", "--data.in_memory false",
+        "--data.clusters 20",
     ],
 )  # fmt: skip
 def test_fingerprint_does_not_change_with(
@@ -51,6 +52,17 @@ def test_fingerprint_does_not_change_with(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert fingerprint(*change.split()) == fingerprint()
+
+
+def test_a_number_of_clusters_is_of_models_that_make_them(
+    fingerprint: Callable[..., str],
+) -> None:
+    kmeans = ("--model", "kmeans")
+    assert fingerprint(*kmeans, "--data.clusters", "20") != fingerprint(*kmeans)
+    typed = fingerprint(*kmeans, "--model.clusters", "20")
+    assert fingerprint(*kmeans, "--data.clusters", "20") == typed
+    null = ("--data.clusters", "null", "--model.clusters", "null")
+    assert fingerprint(*kmeans, *null) != typed
 
 
 def test_fingerprint_of_a_stage_holds_its_parents(fingerprint: Callable[..., str]) -> None:
