@@ -248,7 +248,8 @@ def test_a_margin_in_points_is_refused(tmp_path: Path, margin: str) -> None:
     finished = run_cli("report", "--experiment", "made", "--runs_dir", str(tmp_path / "runs"),
                        "--margin", margin)  # fmt: skip
     assert finished.status == 2
-    assert "margin must lie between 0 and 0.5" in finished.err
+    wanted = "be a finite number" if margin == "nan" else "lie between 0 and 0.5"
+    assert f"margin must {wanted}" in finished.err
     assert not (tmp_path / "runs/made/report").exists()
 
 

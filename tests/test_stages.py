@@ -88,7 +88,7 @@ def test_what_is_there_is_found(simclr: Path, monkeypatch: pytest.MonkeyPatch) -
         ("--model.optimizer adagrad", ["sgd, adam", "'adagrad'"]),
         ("--model scan --model.parent.parent.bank x", ["SimCLR: bank", "a whole number", "'x'"]),
         ("--model kmeans --model.clusters 1", ["clusters must be at least 2"]),
-        ("--pretext.if_missing eror", ["train or error", "'eror'"]),
+        ("--pretext.if_missing eror", ["one of train, error", "'eror'"]),
         ("--trainer.precision half", ["bf16-mixed", "'half'"]),
         ("--score nowhere", ["nowhere", "does not exist"]),
     ],
