@@ -69,7 +69,7 @@ class Run:
         """Cycles `done` to `cycles`; those before are complete on disk."""
         for cycle in range(done):
             self.pools.label(self._stored(cycle)[0])
-        self.devices.decide(lambda: self._drop_checkpoints(done - 1))  # of a kill after a row
+        self.devices.decide(lambda: self._drop_checkpoints(0, done - 1))  # of a kill after a row
         for cycle in range(done, cycles + 1):
             self.display.start_cycle(cycle)
             seconds = self._label(cycle)
@@ -248,10 +248,10 @@ class Run:
         for logger in self.loggers:
             logger.log_cycle(row, self.ready.images.classes or ())
         self.folder.append(row)
-        self._drop_checkpoints(cycle)
+        self._drop_checkpoints(max(cycle - 1, 0), cycle)
         self.display.end_cycle(row)
 
-    def _drop_checkpoints(self, before: int) -> None:
+    def _drop_checkpoints(self, first: int, end: int) -> None:
         if self.ready.config.trainer.keep_checkpoints != "all":
-            for cycle in range(before):
+            for cycle in range(first, end):
                 self.folder.drop_checkpoint(cycle)

@@ -3,7 +3,8 @@
 Each selection takes `features` (N, D) float32 on any device with float64, works there, and returns
 (budget,) int64 positions, distinct and outside `labeled`, in order of preference. Equal candidates
 are taken by lowest position. AssertionError if fewer than `budget` are left. Distances are
-exact, see `datamodules.distances`: the same on any device and in any block.
+exact, see `datamodules.distances`: the same on any device and in any block. With `known` of the
+call before, see `datamodules.fronts`, the picks are the same and only what is new is worked out.
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_cli
 
 RANKS = """
 import atexit, os, sys, time
@@ -61,3 +63,16 @@ def test_ranks_end(case: str, grace: float, told: str, tmp_path: Path) -> None:
     assert (done.returncode == 0) == (case == "none")
     assert told in done.stdout + done.stderr
     assert done.stdout.count("is done in bf16-mixed") == (2 if case == "none" else 0)
+
+
+def test_every_command_leaves_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = []
+
+    @contextmanager
+    def seen() -> Iterator[None]:
+        entered.append(True)
+        yield
+
+    monkeypatch.setattr("conf.launch.leaving", seen)
+    assert [run_cli(name, "--help").status for name in ("active", "pretext", "report")] == [0] * 3
+    assert len(entered) == 3

@@ -75,6 +75,6 @@ def test_the_work_of_the_first_labels_is_done_once(monkeypatch: pytest.MonkeyPat
             bounded.append(0)
         if name == "k_center":
             assert bounded[-5:] == [300, 0, 0, 0, 0]
-        elif name == "max_herding":
+        else:
             assert pairs[-5] >= 3000**2
             assert max(pairs[-4:]) < 0.2 * 3000**2
