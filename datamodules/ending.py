@@ -1,8 +1,9 @@
-"""How one process of several ends, so that no other is left waiting for it, or cut off by it."""
+"""How one process of several ends: well, and with none left waiting for it or cut off by it."""
 
 from __future__ import annotations
 
 import atexit
+import gc
 import math
 import os
 import sys
@@ -11,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 LOOK_EVERY = 0.5  # seconds
 GRACE = 60.0  # seconds that the parent has for its last words
@@ -36,16 +38,17 @@ def end_with_parent() -> None:
 
 @contextmanager
 def leaving() -> Iterator[None]:
-    """An error in one of several connected ranks ends its process at once.
+    """A rank's last steps: it closes the connection if all went well; an error ends it at once.
 
-    An ordinary exit would end NCCL's connection, for which it would wait for ranks that are still
-    in the step that this one has left.
+    Gloo's threads may still hold the tensors of the last broadcast, and one that lets go of them
+    while Python is being torn down aborts the process; Lightning closes NCCL's connection alone.
+    After an error closing it would wait for ranks that are still in the step that this one left.
     """
     try:
         yield
+        _disconnect()
     except BaseException as error:
-        distributed = sys.modules.get("torch.distributed")
-        if distributed is None or not distributed.is_initialized():
+        if _connection() is None:
             raise
         if not isinstance(error, SystemExit):
             traceback.print_exc()
@@ -54,6 +57,17 @@ def leaving() -> Iterator[None]:
         sys.stderr.flush()
         code = error.code if isinstance(error, SystemExit) else 1
         os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _connection() -> ModuleType | None:
+    distributed = sys.modules.get("torch.distributed")  # an import takes seconds
+    return distributed if distributed is not None and distributed.is_initialized() else None
+
+
+def _disconnect() -> None:
+    if distributed := _connection():
+        gc.collect()  # wrapped modules in circles would keep the connection, and its threads
+        distributed.destroy_process_group()
 
 
 def _outlive(seconds: float) -> None:

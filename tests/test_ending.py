@@ -15,26 +15,30 @@ from tests.conftest import ROOT, run_cli
 
 RANKS = """
 import atexit, os, sys, time
+from pathlib import Path
 sys.path.insert(0, {root!r})
 import torch.distributed as dist
+import lightning_fabric.utilities.distributed as utilities
 import pytorch_lightning.strategies.ddp as ddp
 from datamodules import ending
 import pretext.devices as hardware
 
 case, ending.GRACE = sys.argv[1], float(sys.argv[2])
-connect = ddp._init_dist_connection
+connect, destroy = ddp._init_dist_connection, dist.destroy_process_group
 
 def disconnect():
     store = dist.distributed_c10d._get_default_store()
     store.add("left", 1)
     while store.add("left", 0) < dist.get_world_size():
         time.sleep(0.05)
+    destroy()
 
 def connected(*given, **named):
     if not dist.is_initialized():
         connect(*given, **named)
-        atexit.register(disconnect)  # as Lightning does for NCCL
+        atexit.register(utilities._destroy_dist_connection)  # as Lightning does for NCCL
 
+dist.destroy_process_group = disconnect
 ddp._init_dist_connection = connected
 hardware.has_bf16 = lambda kind: os.environ.get("LOCAL_RANK", "0") == "0"
 with ending.leaving():
@@ -47,13 +51,16 @@ with ending.leaving():
         raise RuntimeError("this rank alone")
     if case in "01":
         dist.barrier()
-print(f"rank {{dist.get_rank()}} is done in {{devices.precision}}", flush=True)
+    rank = dist.get_rank()
+threads = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+left = sum("gloo_runloop" in name for name in threads)
+print(f"rank {{rank}} is done in {{devices.precision}}, {{left}} threads left", flush=True)
 """
 
 
 @pytest.mark.parametrize(
     ("case", "grace", "told"),
-    [("none", 100, "is done in bf16-mixed"), ("0", 1, "alone"), ("1", 1, "alone")],
+    [("none", 100, "is done in bf16-mixed, 0 threads left"), ("0", 1, "alone"), ("1", 1, "alone")],
 )
 def test_ranks_end(case: str, grace: float, told: str, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
