@@ -21,7 +21,7 @@ from active.learner import Seen
 from active.needs import artifact_of, read_all, stages_of
 from active.origin import describe_origin
 from active.prepare import Setup, prepare
-from active.run_loggers import describe, open_loggers
+from active.run_loggers import describe, make_loggers
 from conf.compose import flatten
 from conf.identity import is_volatile
 from conf.jobs import Job
@@ -32,6 +32,7 @@ from datamodules.errors import UserError
 from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
+from pretext.loggers import opened
 from pretext.setup import devices_of
 
 log = logging.getLogger("initial_pools")
@@ -130,7 +131,7 @@ def _cycles(
     info = describe(job, folder, len(rows), identity, ready.query.curves)
     nodes, classes = ready.config.logger, ready.images.classes or ()
     with (
-        open_loggers(nodes, info, devices, read, rows, classes) as loggers,
+        opened(lambda: make_loggers(nodes, info, read, rows, classes), devices) as loggers,
         Display(ready.plans, len(rows), devices.is_zero) as display,
     ):
         loop = Run(

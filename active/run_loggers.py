@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from active.folder import RunFolder
@@ -13,7 +12,6 @@ from active.needs import Read
 from conf.compose import build, flatten
 from conf.identity import is_volatile
 from conf.jobs import Job
-from pretext.devices import Devices
 from pretext.loggers import RunInfo, Sink
 
 CURVES = ("train/loss", "val/acc")
@@ -49,29 +47,18 @@ def describe(
     )
 
 
-@contextmanager
-def open_loggers(
+def make_loggers(
     nodes: dict[str, Any],
     info: RunInfo,
-    devices: Devices,
     read: Read,
     rows: list[dict[str, Any]],
     classes: tuple[str, ...],
-) -> Iterator[list[Sink]]:
-    """The loggers of so many configs, on rank zero, told what is read and of the rows so far."""
-    loggers: list[Sink] = []
-
-    def begin() -> None:
-        loggers.extend(build(node, info=info) for node in nodes.values())
-        for logger in loggers:
-            for artifact in filter(None, read):
-                logger.log_artifact(artifact.path, made=False)
-            for row in rows:  # what a killed process had not yet sent or flushed
-                logger.log_cycle(row, classes)
-
-    devices.decide(begin)
-    try:
-        yield loggers
-    finally:
-        for logger in loggers:
-            logger.close()
+) -> Iterator[Sink]:
+    """The loggers of so many configs, each told what is read and of the rows so far."""
+    for node in nodes.values():
+        logger: Sink = build(node, info=info)
+        yield logger
+        for artifact in filter(None, read):
+            logger.log_artifact(artifact.path, made=False)
+        for row in rows:  # what a killed process had not yet sent or flushed
+            logger.log_cycle(row, classes)

@@ -6,7 +6,8 @@ import csv
 import io
 import logging
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.files import write_atomic
+from pretext.devices import Devices
 
 log = logging.getLogger("initial_pools")
 PER_CLASS = "test/acc_per_class"
@@ -64,8 +66,30 @@ class Sink(Logger):
     def log_artifact(self, path: Path, made: bool) -> None:
         """A pretext artifact that was `made`, or is used."""
 
-    def close(self) -> None:
-        pass
+    def close(self, failed: bool = False) -> None:
+        """Nothing follows; `failed` if what it logged did not come to its end."""
+
+
+@contextmanager
+def opened(make: Callable[[], Iterable[Sink]], devices: Devices) -> Iterator[list[Sink]]:
+    """The loggers that `make` gives one by one on rank zero, closed whatever happens.
+
+    W&B takes a run that was left open for that of the next logger in the process.
+    """
+    loggers: list[Sink] = []
+    failed = True
+
+    def begin() -> None:
+        for logger in make():
+            loggers.append(logger)
+
+    try:
+        devices.decide(begin)
+        yield loggers
+        failed = False
+    finally:
+        for logger in loggers:
+            logger.close(failed)
 
 
 class CSVCurves(Sink):
@@ -135,7 +159,7 @@ class TensorBoardSink(TensorBoardLogger, Sink):
     def log_pool(self, described: dict[str, Any], sheet: np.ndarray) -> None:
         self.experiment.add_image("initial_pool", sheet, dataformats="HWC")
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         self.experiment.close()
 
 

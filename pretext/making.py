@@ -23,7 +23,7 @@ from pretext.artifacts import CHECKPOINT, Artifact, Workshop
 from pretext.checks import ValidationChecks
 from pretext.collect import Collect
 from pretext.devices import Devices, hardware
-from pretext.loggers import Sink
+from pretext.loggers import Sink, opened
 from pretext.module import PretextModule
 from pretext.monitors import clustering_metrics, knn_accuracy, merged
 from pretext.progress import Progress
@@ -43,26 +43,20 @@ def make(stage: Stage, parent: Artifact | None, workshop: Workshop) -> None:
     checkpoint = workshop.scratch / CHECKPOINT
     progress = Progress(stage.name, workshop.scratch / RESUME, devices)
     first = devices.decide(lambda: _first_epoch(stage, checkpoint, progress))
-    loggers: list[Sink] = []
-    devices.decide(lambda: loggers.extend(context.make_loggers(stage, first)))
-    if devices.decide(checkpoint.is_file):
-        progress.load_state_dict(_progress_of(checkpoint))
-    else:
-        module = _new_module(stage, parent)
-        _fit(stage, module, progress, loggers)
-        devices.decide(lambda: _save(module, checkpoint, progress))
-    module = load(checkpoint, stage.type)
-    tables = score_all(module, data_of(module, context), devices)
-    columns, features = tables["train"].columns, {p: t.features for p, t in tables.items()}
-    ids = context.images.train.ids
-    devices.decide(lambda: _check_finite(columns, ids))
-    metrics = devices.decide(lambda: measure(tables, context))
-    devices.decide(lambda: _warn(module.warning(columns)))
-    record = _record(stage, parent, metrics, progress, started)
-    devices.decide(lambda: workshop.write(ids, columns, features, record))
-    for logger in loggers:
-        logger.log_artifact(stage.artifact.path, made=True)
-        logger.close()
+    with opened(lambda: context.make_loggers(stage, first), devices) as loggers:
+        if devices.decide(checkpoint.is_file):
+            progress.load_state_dict(_progress_of(checkpoint))
+        else:
+            module = _new_module(stage, parent)
+            _fit(stage, module, progress, loggers)
+            devices.decide(lambda: _save(module, checkpoint, progress))
+        module = load(checkpoint, stage.type)
+        metrics, columns, features = _results(module, context)
+        record = _record(stage, parent, metrics, progress, started)
+        ids = context.images.train.ids
+        devices.decide(lambda: workshop.write(ids, columns, features, record))
+        for logger in loggers:
+            logger.log_artifact(stage.artifact.path, made=True)
     shown = "  ".join(f"{k} {v:.4f}" for k, v in record["metrics"].items())
     log.info("%s: %s  %s", stage.name, stage.artifact.path, shown)
 
@@ -189,6 +183,19 @@ def measure(tables: dict[str, Collect], context: Context) -> dict[str, float]:
             found = clustering_metrics(clusters, merged(known, context.superclasses))
             metrics |= {name + suffix: value for name, value in found.items()}
     return metrics
+
+
+def _results(
+    module: PretextModule, context: Context
+) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Metrics, the columns of the train images, and each part's features, on rank zero."""
+    devices, ids = context.devices, context.images.train.ids
+    tables = score_all(module, data_of(module, context), devices)
+    columns = tables["train"].columns
+    devices.decide(lambda: _check_finite(columns, ids))
+    metrics = devices.decide(lambda: measure(tables, context))
+    devices.decide(lambda: _warn(module.warning(columns)))
+    return metrics, columns, {part: table.features for part, table in tables.items()}
 
 
 def _warn(sentence: str) -> None:

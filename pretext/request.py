@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -48,7 +48,7 @@ class Context:
     checks: int = 10
     eval_batch_size: int = 500
     workers: int | None = None
-    make_loggers: Callable[[Stage, int], list[Sink]] = field(default=lambda stage, first: [])
+    make_loggers: Callable[[Stage, int], Iterable[Sink]] = field(default=lambda stage, first: [])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def context_of(config: Any, images: Images, devices: Devices, seed: int) -> Cont
     )
 
 
-def stage_loggers(stage: Stage, nodes: dict[str, Any], first: int) -> list[Sink]:
+def stage_loggers(stage: Stage, nodes: dict[str, Any], first: int) -> Iterator[Sink]:
     """The configured loggers, with a folder beside the artifact: `logs/<model>-<fingerprint>/`."""
     if "WANDB_SWEEP_ID" in os.environ:  # W&B would take it for the agent's run itself
         nodes = {name: node for name, node in nodes.items() if name != "wandb"}
@@ -143,4 +144,4 @@ def stage_loggers(stage: Stage, nodes: dict[str, Any], first: int) -> list[Sink]
         curves=CURVES,
         first=first,
     )
-    return [build(node, info=info) for node in nodes.values()]
+    return (build(node, info=info) for node in nodes.values())

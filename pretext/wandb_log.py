@@ -63,10 +63,10 @@ class WandbSink(WandbLogger, Sink):
         elif not self.experiment.settings._offline:  # W&B can note a use only where it is online
             self.experiment.use_artifact(artifact)
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         run = self.experiment
         offline, folder, run_id = run.settings._offline, Path(run.dir).parent.parent, run.id
-        run.finish()
+        run.finish(exit_code=int(failed))
         if offline or getattr(run, "_finish_timed_out", False):
             parts = sorted(glob.glob(str(folder / f"*run-*-{run_id}")))
             log.info("to upload to W&B: wandb sync --id %s %s", run_id, shlex.join(parts))
@@ -99,23 +99,34 @@ def open_wandb(
     settings = wandb.Settings(
         silent=True, console="off", init_timeout=timeout / 2, finish_timeout=UPLOAD * timeout
     )
-    run = None
+    run = _begin(arguments, settings, offline, timeout)
+    _define_axes(run, info)
+    sink = WandbSink(experiment=run, project=project)
+    sink.cycle_metrics = info.cycle_metrics
+    return sink
+
+
+def _begin(arguments: dict[str, Any], settings: Any, offline: bool, timeout: float) -> Any:
+    import wandb
+
     mode = os.environ.get("WANDB_MODE", "online")
     if not offline and mode == "online" and _logged_in():
         if _reachable(timeout / 3):
             try:
-                run = wandb.init(**arguments, resume="allow", settings=settings)
+                return wandb.init(**arguments, resume="allow", settings=settings)
             except wandb.errors.Error as error:
                 log.warning("W&B refused the run (%s); it is kept offline", str(error).strip())
                 wandb.teardown()
         else:
             log.warning("W&B does not answer; the run is kept offline")
-    if run is None:
-        arguments["mode"] = "disabled" if mode == "disabled" else "offline"
-        try:
-            run = wandb.init(**arguments, settings=settings)
-        except wandb.errors.Error as error:
-            raise UserError(f"W&B refused the run: {' '.join(str(error).split())}") from error
+    arguments["mode"] = "disabled" if mode == "disabled" else "offline"
+    try:
+        return wandb.init(**arguments, settings=settings)
+    except wandb.errors.Error as error:
+        raise UserError(f"W&B refused the run: {' '.join(str(error).split())}") from error
+
+
+def _define_axes(run: Any, info: RunInfo) -> None:
     if info.cycle_metrics:
         for name in (*info.cycle_metrics, PER_CLASS, f"{PER_CLASS}.*"):
             if name != "pool/labeled":
@@ -124,9 +135,6 @@ def open_wandb(
         run.define_metric(name, step_metric="epoch")
     for name in info.own_curves[1:]:
         run.define_metric(name, step_metric=info.own_curves[0])
-    sink = WandbSink(experiment=run, project=project)
-    sink.cycle_metrics = info.cycle_metrics
-    return sink
 
 
 def _server() -> Any:

@@ -161,6 +161,17 @@ def test_wandb_has_the_curves_against_epochs(command: Callable[..., Any], tmp_pa
     assert "wandb sync" in finished.out
 
 
+def test_a_training_that_fails_ends_its_own_wandb_run(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    arguments = [a.replace("none", "wandb") for a in SIMCLR[:-2]]
+    assert command(*arguments, "--model.lr", "1e30").status == 2
+    assert command(*arguments).status == 0
+    found = [read_back(logs) for logs in (tmp_path / "X/digits/logs").iterdir()]
+    assert sorted(f["exits"] for f in found) == [[0], [1]]
+    assert len({run.run_id for f in found for run in f["runs"]}) == 2
+
+
 DDP = ("--trainer", "ddp", "--trainer.devices", "2", "--trainer.accelerator", "cpu")
 KMEANS = (
     "--model", "kmeans", "--model.parent.max_epochs", "2", "--logger", "none",

@@ -33,7 +33,8 @@ def read_back(run: Path) -> dict[str, Any]:
     wandb.teardown()  # its service writes on for a moment after the end of a run
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     found: dict[str, Any] = {
-        "history": [], "axis": {}, "config": {}, "runs": [], "artifacts": [], "files": files,
+        "history": [], "axis": {}, "config": {}, "runs": [], "artifacts": [], "exits": [],
+        "files": files,
     }  # fmt: skip
     for file in files:
         for chunk in chunks(file.read_bytes()):
@@ -52,6 +53,8 @@ def read_back(run: Path) -> dict[str, Any]:
             elif kind == "metric" and record.metric.step_metric:
                 name = record.metric.name or record.metric.glob_name
                 found["axis"][name] = record.metric.step_metric
+            elif kind == "exit":
+                found["exits"].append(record.exit.exit_code)
             elif kind == "artifact":
                 found["artifacts"].append(record.artifact.manifest.contents)
             elif kind == "run":
