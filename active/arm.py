@@ -56,7 +56,6 @@ class Arm:
             features=artifact.features() if artifact else None,
             ids=images.train.ids,
             device=exact_device(device),
-            num_clusters=inputs["clusters"],
             pixels=lambda rows: normalize(images.train.take(rows)).numpy(),
             name=json.dumps(name, default=str),
         )

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from active.arm import build_learner
@@ -26,7 +27,7 @@ from conf.compose import flatten
 from conf.identity import is_volatile
 from conf.jobs import Job
 from conf.schema import ActiveConfig
-from datamodules.augment import Augmenter
+from datamodules.augment import Augmenter, Normalizer
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
 from pretext.artifacts import Artifact
@@ -150,12 +151,8 @@ def classifier_devices(job: Job) -> Devices:
     """Those that the classifier is trained on."""
     config: ActiveConfig = job.config
     learner, _ = build_learner(job.resolved["learner"])
-    return devices_of(
-        config.trainer,
-        config.data,
-        learner.fast_precision(config.data.recipe.fast_precision),
-        learner.width,
-    )
+    precision = learner.fast_precision(config.data.recipe.fast_precision)
+    return devices_of(config.trainer, precision, learner.width)
 
 
 def _cycle_zero(
@@ -180,19 +177,18 @@ def _cycle_zero(
 
 def _datamodule(ready: Setup, devices: Devices, seen: Seen) -> PoolDataModule:
     data = ready.config.data
-    augmenter = Augmenter() if seen.normalized else Augmenter(data.crop, data.flip)
+    plain = seen.normalized
+    mean, std = ready.inputs["mean"], ready.inputs["std"]
     return PoolDataModule(
         seen.images,
         ready.pools,
         ready.seeds,
-        augmenter=augmenter,
+        augmenter=Augmenter() if plain else Augmenter(data.crop, data.flip),
+        normalizer=torch.nn.Identity() if plain else Normalizer(mean, std),
         batch_size=ready.learner.batch_size,
         eval_batch_size=seen.eval_batch_size or data.eval_batch_size,
-        mean=data.mean,
-        std=data.std,
         workers=data.workers,
         channels_last=devices.channels_last,
-        normalized=seen.normalized,
     )
 
 

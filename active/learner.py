@@ -62,10 +62,11 @@ class Learner:
         return count
 
     def kind(self, dropout: bool, members: int) -> str:
-        """Which passive arm is its control: plain, dropout, committee, or committee5 of five."""
-        if members > 1:
-            return "committee" if members == COMMITTEE else f"committee{members}"
-        return "dropout" if dropout else "plain"
+        """Which passive arm is its control: plain, dropout, committee (committee5 of five), or
+        committee-dropout."""
+        size = "" if members in (1, COMMITTEE) else str(members)
+        words = [f"committee{size}"] * (members > 1) + ["dropout"] * dropout
+        return "-".join(words) or "plain"
 
     def validation_labels(self, labeled: int, validation: int) -> int:
         """How many labels of V it uses."""

@@ -60,8 +60,9 @@ def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -
 class _Objective:
     """A strictly convex function of the (C, D) weights.
 
-    Its gradient at zero weights, and with it every step, sums to zero over the classes, which
-    softmax does not tell apart when all of them move: `_precondition` stays within that.
+    One vector added to the weights of all classes leaves softmax as it is and costs penalty: the
+    minimum sums to zero over the classes. The search starts at zero, and `_precondition` takes the
+    mean over classes off each step, which keeps that sum.
     """
 
     inputs: Tensor

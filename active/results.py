@@ -28,7 +28,7 @@ def read_runs(runs_dir: Path, experiment: str) -> pd.DataFrame:
 
     Columns: data, init, query, learner, seed (parts of the run's folder), cycle and the metrics;
     `arm` and `pretext` are the init without its pretext seed, and that seed ("" where it is the
-    default one); `classifier` is plain, dropout or committee; `init_artifact`, `query_artifact`
+    default one); `classifier` is what `Learner.kind` says; `init_artifact`, `query_artifact`
     and `learner_artifact` name the pretext artifacts that these read. Sorted by the parts and the
     cycle.
     """

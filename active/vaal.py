@@ -141,8 +141,10 @@ class VAAL(Trainable):
             torch.optim.Adam(part.parameters(), self.lr, fused=self.device.type in ("cpu", "cuda"))
             for part in (self.vae, self.discriminator)
         ]
-        every = max(self.steps // DECAYS, 1)
-        return optimizers, [torch.optim.lr_scheduler.StepLR(o, every, DECAY) for o in optimizers]
+        return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self._decay) for o in optimizers]
+
+    def _decay(self, step: int) -> float:
+        return DECAY ** (DECAYS * step // self.steps)
 
 
 class Axes(pl.Callback):

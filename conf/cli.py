@@ -47,10 +47,6 @@ class CommandLine:
         named = any(word.startswith(words) for word in (*self.launcher, *self.overrides))
         return named or any(flag in self.flags for flag in GRID)
 
-    @property
-    def argv(self) -> list[str]:
-        return [*self.overrides, *self.launcher, *self.flags]
-
 
 def parse(argv: list[str], program: str = "active") -> CommandLine:
     """Flags -> overrides; overrides keep their values, so that parsing twice changes nothing."""

@@ -21,8 +21,8 @@ AHEAD = 16  # candidates whose kernels are computed together
 class Cover:
     """A cover of N samples that rises with each choice, and the gains of all candidates.
 
-    The `gains` are what they were when the cover was `base`; the `bounds` of what they are now are
-    as good as fronts have left them. Both are -inf where a sample is chosen.
+    `gains` are exact for the cover `base`; `bounds` are upper bounds of the gains under the present
+    cover, tighter for candidates that a front has held. Both are -inf where a sample is chosen.
     """
 
     x: Tensor  # (N, D) exact

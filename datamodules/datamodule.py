@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.augment import Augmenter, Normalizer
+from datamodules.augment import Augmenter
 from datamodules.draws import random_order
 from datamodules.images import Images, Part
 from datamodules.loading import ImageDataModule
@@ -38,8 +38,7 @@ class PoolDataModule(ImageDataModule):
     Args:
         batch_size: the global one, over all devices.
         eval_batch_size: for V, U and the test part, on each device.
-        mean, std: of each channel, on pixels in 0 to 1; None: taken from the train part.
-        normalized: what is served are no pixels and is given as it is, such as features.
+        augmenter, normalizer: of what is served; identities where it is no pixels but features.
     """
 
     def __init__(
@@ -49,28 +48,18 @@ class PoolDataModule(ImageDataModule):
         seeds: Seeds,
         *,
         augmenter: Augmenter,
+        normalizer: Callable[[Tensor], Tensor],
         batch_size: int,
         eval_batch_size: int = 500,
-        mean: list[float] | None = None,
-        std: list[float] | None = None,
         workers: int | None = None,
         channels_last: bool = False,
-        normalized: bool = False,
     ):
         super().__init__(images, eval_batch_size, workers, channels_last)
         if batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, not {batch_size}")
         self.pools, self.seeds = pools, seeds
         self.batch_size = batch_size
-        if not normalized and (mean is None or std is None):
-            measured = channel_statistics(images.train)
-            mean, std = mean or measured[0], std or measured[1]
-        self.normalizer: Callable[[Tensor], Tensor] = torch.nn.Identity()
-        if not normalized:
-            assert mean is not None
-            assert std is not None
-            self.normalizer = Normalizer(mean, std)
-        self.augmenter = augmenter
+        self.augmenter, self.normalizer = augmenter, normalizer
         self.cycle, self.member = 0, 0
         self.asked: tuple[str, ...] = ("unlabeled",)  # pools that a query's pass covers
         self.paired = 0

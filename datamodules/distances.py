@@ -153,7 +153,7 @@ def purity_radius(features: Tensor, clusters: Tensor, purity: float = 0.95) -> f
 
     A ball {j: dist(i, j) < delta} is pure if all in it have the pseudo-label (N,) of its center,
     that is, if delta is at most the distance to the nearest sample of another one: the answer is an
-    order statistic of these distances. Infinite if too few samples have such a neighbor.
+    order statistic of these distances. Infinite where all samples have one pseudo-label.
     """
     assert 0 < purity <= 1, f"a purity of {purity}"
     other = features.new_full((len(features),), math.inf, dtype=torch.float64)

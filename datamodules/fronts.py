@@ -18,8 +18,11 @@ FRONT = 1024  # candidates kept up to date at once
 
 
 class Front(NamedTuple):
-    """The candidates with the highest bounds; `cut` and `rival` are the best bound among the
-    others can have and, if one has it, the lowest position that does (else N)."""
+    """The candidates with the highest bounds.
+
+    `cut` is the highest bound that a candidate outside the front may have; `rival` is the lowest
+    position outside with exactly that bound (N if there is none).
+    """
 
     positions: Tensor  # (F,) int64, sorted
     cut: float

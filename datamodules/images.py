@@ -106,7 +106,7 @@ def load_images(
         if not write:
             return _unwritten(source, opened)
         _write_cache(folder, source, opened, keep_pixels)
-    return _read_cache(folder, source, in_memory, keep_pixels)
+    return _read_cache(folder, source, in_memory)
 
 
 def _unwritten(source: Source, opened: Opened) -> Images:
@@ -168,14 +168,12 @@ def _files(raw: Raw) -> list[str]:
     return [str(raw.decoder.path(i).resolve()) for i in range(len(raw.decoder.paths))]
 
 
-def _read_cache(folder: Path, source: Source, in_memory: bool, keep_pixels: bool) -> Images:
+def _read_cache(folder: Path, source: Source, in_memory: bool) -> Images:
     try:
         record = json.loads((folder / "record.json").read_text())
-        shape = tuple(record["shape"])
         parts = {name: _read_part(folder, name, record, in_memory) for name in record["parts"]}
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"the image cache {folder} is damaged ({error}); delete it") from error
-    assert all(part.shape == shape for part in parts.values())
     classes = tuple(record["classes"]) if record["classes"] else None
     return Images(source.name, parts["train"], parts.get("test"), classes, record["fingerprint"])
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from datamodules.draws import random_order
 from datamodules.errors import UserError
+
+DEFAULT_CLUSTERS = 10  # where there are no classes to take the number from
 
 
 @dataclass(frozen=True)
@@ -35,33 +36,23 @@ class Candidates:
     ids: Sequence[str] = ()  # (N,) names on disk
     pixels: Callable[[np.ndarray], np.ndarray] | None = None  # indices -> (n, C, H, W) standardized
     device: str = "cpu"  # where selections by features are computed
-    num_clusters: int = 10  # to be made in place of classes, where there are none
     name: str = ""  # tells these arrays, and the init that is to be asked, from all others
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A question to an init; equal ones have the same answer."""
-
-    name: str
-    indices: bytes
-    budget: int
-    seed: int
-    candidates: Candidates = field(compare=False)
-    init: Init = field(compare=False)
-
-
-@lru_cache(maxsize=16)
-def _answer(asked: _Asked) -> np.ndarray:
-    return asked.init(asked.candidates, asked.budget, asked.seed)
+_chosen: dict[tuple[str, bytes, int, int], np.ndarray] = {}  # answers, and not what was asked of
+KEPT = 16
 
 
 def choose(init: Init, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
     """What the init chooses; for named candidates once in a process, whose runs share pools."""
     if not candidates.name:
         return init(candidates, budget, seed)
-    where = candidates.indices.tobytes()
-    return _answer(_Asked(candidates.name, where, budget, seed, candidates, init)).copy()
+    asked = candidates.name, candidates.indices.tobytes(), budget, seed
+    if asked not in _chosen:
+        _chosen[asked] = init(candidates, budget, seed)
+        if len(_chosen) > KEPT:
+            del _chosen[next(iter(_chosen))]
+    return _chosen[asked].copy()
 
 
 class Init(ABC):

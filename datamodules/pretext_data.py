@@ -14,6 +14,7 @@ from datamodules.images import Images
 from datamodules.loading import ImageDataModule
 from datamodules.samplers import PartnerBatches, TrainBatches
 from datamodules.seeds import Seeds
+from datamodules.views import to_float
 
 MONITORED = 10_000  # images of each part that a monitor looks at while training
 MONITOR_WORKERS = 2  # of each of its loaders, which are read a few times in a training
@@ -129,11 +130,15 @@ class PretextDataModule(ImageDataModule):
         images, indices = self.raw(part, batch)
         if trainer.training:
             return self.view(images, indices, trainer.current_epoch)
-        return ViewBatch(self.lay_out(images.float() / 255), indices)
+        return ViewBatch(self.clean(images), indices)
+
+    def clean(self, images: Tensor) -> Tensor:
+        """uint8 images as they are, in 0 to 1."""
+        return self.lay_out(to_float(images))
 
     def view(self, images: Tensor, indices: Tensor, epoch: int) -> ViewBatch:
         """The batch that training makes of uint8 images in an epoch."""
         if self.views is None:
-            return ViewBatch(self.lay_out(images.float() / 255), indices)
+            return ViewBatch(self.clean(images), indices)
         views = self.views(images, indices, self.seeds.stream("augmentation", epoch))
         return ViewBatch(self.lay_out(views), indices)

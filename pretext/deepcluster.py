@@ -132,7 +132,7 @@ class DeepCluster(PretextModule):
         for batch in datamodule.eval_loader(part, everything):
             moved = [x.to(self.device, non_blocking=True) for x in batch]
             images, indices = datamodule.raw(part, moved)
-            rows.append((indices, self.embed(datamodule.lay_out(images.float() / 255)).features))
+            rows.append((indices, self.embed(datamodule.clean(images)).features))
         return features_on_zero(self, rows, everything)
 
     def _find(self, features: np.ndarray, state: int) -> dict[str, np.ndarray]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # a run that needs no pretext model does not pay for its libr
     from pretext.module import PretextModule
 
 IF_MISSING = ("train", "error")
-DEFAULT_CLUSTERS = 10  # where there are no classes to take the number from
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,10 @@ class Stage:
     def fingerprint(self) -> str:
         """Of all that can change a number, and of nothing else."""
         context = self.context
-        inputs = dict(context.inputs)
-        if self.settings.get("clusters", 0) is not None:  # then the data's number is not used
-            inputs["clusters"] = len(context.images.classes or ()) or DEFAULT_CLUSTERS
         return fingerprint(
             {
                 "settings": self.settings,
-                "inputs": inputs,
+                "inputs": context.inputs,
                 "data": context.images.fingerprint,
                 "seed": context.seed,
                 "precision": context.devices.precision,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.pretext_data import ViewBatch, Views
+from datamodules.views import to_float
 from pretext.losses import self_label_loss
 from pretext.module import Embedding, PretextModule, count_clusters
 from pretext.scan_step import Clusterer, ScanStep
@@ -24,7 +25,7 @@ class CleanAndStrong:
         self.strong = strong
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
-        return torch.cat([images.float() / 255, self.strong(images, indices, seed)])
+        return torch.cat([to_float(images), self.strong(images, indices, seed)])
 
 
 class SelfLabel(Clusterer):

@@ -14,10 +14,11 @@ from conf.schema import DataConfig, TrainerConfig
 from datamodules.datamodule import channel_statistics
 from datamodules.errors import UserError
 from datamodules.images import Images, load_images
+from datamodules.initial import DEFAULT_CLUSTERS
 from datamodules.sources import Imbalanced, Source
 from pretext.devices import PRECISIONS, Devices
 from pretext.loggers import RunInfo, Sink
-from pretext.request import DEFAULT_CLUSTERS, IF_MISSING, Context, Stage
+from pretext.request import IF_MISSING, Context, Stage
 
 CURVES = ("train/loss", "val/loss", "knn/acc", "cluster/acc", "cluster/nmi", "cluster/ari")
 CHOICES = {
@@ -75,12 +76,10 @@ def pretext_devices(trainer: TrainerConfig, data: DataConfig) -> Devices:
 
     What is fast for a classifier's small batches need not be for a pretext model's large ones.
     """
-    return devices_of(trainer, data, data.recipe.pretext_precision, data.recipe.width)
+    return devices_of(trainer, data.recipe.pretext_precision, data.recipe.width)
 
 
-def devices_of(
-    trainer: TrainerConfig, data: DataConfig, fast_precision: str, width: int
-) -> Devices:
+def devices_of(trainer: TrainerConfig, fast_precision: str, width: int) -> Devices:
     """The devices that a trainer's config asks for, for a network of this width."""
     settings = dict(vars(trainer))
     for name in ("max_epochs", "val_checks", "keep_checkpoints"):
@@ -100,7 +99,7 @@ def inputs_of(data: DataConfig, images: Images) -> dict[str, Any]:
         "mean": list(mean),
         "std": list(std),
         "num_train": len(images.train),
-        "clusters": data.clusters or len(images.classes or ()) or DEFAULT_CLUSTERS,
+        "clusters": len(images.classes or ()) or DEFAULT_CLUSTERS,
         "width": recipe.width,
         "stem": recipe.stem,
         "max_pool": recipe.max_pool,

@@ -111,7 +111,7 @@ class SimCLR(PretextModule):
         members = self.members.cpu().numpy()
         for start in range(0, len(members), BLOCK):
             pixels = datamodule.images.train.take(members[start : start + BLOCK]).to(self.device)
-            pooled = self.backbone(self.standardize(datamodule.lay_out(pixels.float() / 255)))
+            pooled = self.backbone(self.standardize(datamodule.clean(pixels)))
             self.bank[start : start + BLOCK] = self.project(pooled)
 
     def columns(

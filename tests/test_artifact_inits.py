@@ -137,11 +137,12 @@ def test_k_center_starts_anywhere_and_goes_to_the_ends() -> None:
         assert abs(first - second) == max(first - 1, 10 - first)
 
 
-@pytest.mark.parametrize("clusters", ["none", "one", "two"])
+@pytest.mark.parametrize("clusters", ["none", "one", "two", "two but asked for five"])
 def test_probcover_takes_its_radius_from_clusters(
     clusters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    init = coverage.ProbCover(purity=0.9)
+    asked = 5 if "five" in clusters else None
+    init = coverage.ProbCover(purity=0.9, clusters=asked)
     seen: dict[str, Any] = {}
     real = coverage.purity_radius
 
@@ -150,25 +151,28 @@ def test_probcover_takes_its_radius_from_clusters(
         return seen["delta"]
 
     monkeypatch.setattr(coverage, "purity_radius", radius)
-    given = {"none": None, "one": np.zeros(NUM, int), "two": np.arange(NUM) % 2}[clusters]
+    given = {"none": None, "one": np.zeros(NUM, int), "two": np.arange(NUM) % 2}[
+        clusters.split()[0]
+    ]
     pool = init(replace(make(), clusters=given), 9, seed=0)
     assert seen["purity"] == 0.9
     if clusters == "two":
         assert np.array_equal(seen["labels"], INDICES % 2)
     else:
-        assert len(set(seen["labels"].tolist())) == 4  # k-means, one cluster for each class
+        # of k-means, one for each class
+        assert len(set(seen["labels"].tolist())) == (asked or 4)
     same = coverage.ProbCover(delta=seen["delta"])(make(), 9, seed=0)
     assert np.array_equal(pool, same)
 
 
-def test_probcover_makes_as_many_clusters_as_asked_for_where_there_are_no_classes() -> None:
+def test_probcover_makes_ten_clusters_where_there_are_no_classes() -> None:
     """Ten far classes in two groups: a radius of two pseudo-labels would cover all in two balls."""
     rng, angles = np.random.default_rng(0), np.repeat(np.arange(10), 30)
     away = np.array([3, 0, 0, 0, 0])
     centers = np.concatenate([np.eye(5) + away, np.eye(5) - away])
     features = centers[angles] + rng.normal(0, 0.02, (300, 5))
     features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
-    candidates = Candidates(np.arange(300), 0, features=features, num_clusters=10)
+    candidates = Candidates(np.arange(300), 0, features=features)
     for seed in range(5):
         pool = coverage.ProbCover()(candidates, 10, seed)
         assert sorted(angles[pool]) == list(range(10))

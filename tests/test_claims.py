@@ -163,6 +163,7 @@ def test_r5_needs_all_pools_under_a_query_and_judges_all_vaes() -> None:
         ("mnist", "resnet18-max_epochs5"),
         ("mnist", "resnet18-warm_start"),
         ("mnist", "resnet18-threads1-min_steps1000"),
+        ("mnist", "resnet18-devices2-no_sync_batchnorm"),
     ],
 )
 def test_what_was_set_otherwise_does_not_speak_of_the_paper(data: str, learner: str) -> None:
@@ -174,6 +175,7 @@ def test_what_was_set_otherwise_does_not_speak_of_the_paper(data: str, learner: 
     [
         ("mnist", "resnet18-dropouton-threads1-precisionbf16-mixed"),
         ("mnist", "resnet18-no_deterministic-acceleratorgpu-devices8-strategyddp-num_nodes2"),
+        ("mnist", "resnet18-devices-1-strategyddp"),
         ("mnist-eval_batch_size2000", "resnet18"),
     ],
 )

@@ -29,7 +29,7 @@ def test_flags_become_overrides() -> None:
         "logger=[csv,wandb]", "data.root='/a b/c'", "dry_run=true",
     ]  # fmt: skip
     assert line.flags == ["-m"]
-    assert parse(line.argv).argv == line.argv, "relaunched programs parse their own output"
+    assert parse(line.overrides).overrides == line.overrides
 
 
 def test_the_card_of_the_issue_composes() -> None:
@@ -178,10 +178,10 @@ def test_wrong_words(words: list[str], sentence: str) -> None:
 def test_words_are_renamed_however_they_are_written(words: list[str]) -> None:
     line = parse([*words, "--model", "vae"], "pretext")
     assert line.overrides == ["pretext.seed=3", "model.max_epochs=1", "model=vae"]
-    assert parse(line.argv, "pretext").argv == line.argv
+    assert parse(line.overrides, "pretext").overrides == line.overrides
     assert parse(["experiment=figure5"], "report").overrides == ["name='figure5'"]
     line = parse(["--launcher", "local", "processes=2"])
-    assert parse(line.argv).launcher == line.launcher == ["hydra/launcher=local", "processes=2"]
+    assert parse(line.launcher).launcher == line.launcher == ["hydra/launcher=local", "processes=2"]
     (job,) = jobs("init=simclr", "init.model=vae")
     assert job.name.init == "simclr-vae"
 
@@ -197,7 +197,7 @@ def test_texts_stay_as_they_are(text: str) -> None:
     config = job.resolved
     assert (config["runs_dir"], config["init"]["path"], config["data"]["root"]) == (text,) * 3
     line = parse(list(flags))
-    assert parse(line.argv).argv == line.argv
+    assert parse(line.overrides).overrides == line.overrides
 
 
 def test_texts_may_be_null_lists_and_interpolations(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def make(images: Images, workers: int | None = 0) -> PoolDataModule:
     pools = Pools(len(images.train), np.arange(0, 60), [np.arange(100, 151)])
     return PoolDataModule(
         images, pools, Seeds(2), augmenter=Augmenter(2, True), batch_size=16, eval_batch_size=100,
-        mean=[0.3], std=[0.4], workers=workers,
+        normalizer=Normalizer([0.3], [0.4]), workers=workers,
     )  # fmt: skip
 
 

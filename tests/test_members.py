@@ -43,10 +43,10 @@ def test_member_0_is_the_single_classifier(committee: Path, cli: Cli, tmp_path: 
     ("dropout", "members", "kind"),
     [
         (False, 1, "plain"), (True, 1, "dropout"), (False, 3, "committee"),
-        (True, 3, "committee"), (False, 5, "committee5"),
+        (True, 3, "committee-dropout"), (False, 5, "committee5"),
     ],
 )  # fmt: skip
-def test_committees_of_other_sizes_are_other_kinds(dropout: bool, members: int, kind: str) -> None:
+def test_other_committees_are_other_kinds(dropout: bool, members: int, kind: str) -> None:
     assert ResNet18Learner().kind(dropout, members) == kind
 
 

@@ -24,7 +24,7 @@ from active.query import (
     unscored,
 )
 from conf.compose import compose_config, composer, plain
-from datamodules.augment import Augmenter
+from datamodules.augment import Augmenter, Normalizer
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
 from datamodules.images import Images, Part
@@ -113,7 +113,7 @@ def ask(
     pools = Pools(len(images.train), np.arange(4), [np.arange(4, 10)])
     datamodule = PoolDataModule(
         images, pools, Seeds(seed), augmenter=Augmenter(2, True), batch_size=8,
-        eval_batch_size=batch, mean=[0.5], std=[0.3],
+        eval_batch_size=batch, normalizer=Normalizer([0.5], [0.3]),
     )  # fmt: skip
     features = images.train.take(np.arange(len(images.train))).flatten(1).float()
     unit = torch.nn.functional.normalize(features + 1, dim=1).numpy()

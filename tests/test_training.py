@@ -18,7 +18,7 @@ from torch import Tensor
 
 from active.classifier import Classifier
 from active.training import BestWeights, Training
-from datamodules.augment import Augmenter
+from datamodules.augment import Augmenter, Normalizer
 from datamodules.datamodule import PoolDataModule
 from datamodules.images import load_images
 from datamodules.pools import Pools, draw_validation
@@ -39,7 +39,12 @@ def make_datamodule(artifacts: Path, val: float = 0.1, size: int = 50) -> PoolDa
     pools = Pools(len(images.train), draw_validation(len(images.train), val, seeds))
     pools.label(pools.unlabeled[:size])
     return PoolDataModule(
-        images, pools, seeds, augmenter=Augmenter(), batch_size=16, mean=[0.3], std=[0.38]
+        images,
+        pools,
+        seeds,
+        augmenter=Augmenter(),
+        batch_size=16,
+        normalizer=Normalizer([0.3], [0.38]),
     )
 
 

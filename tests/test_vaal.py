@@ -16,7 +16,7 @@ from active.queries.vaal import VAALQuery
 from active.query import Request
 from active.vaal import DECAY, VAAL, bce, vae_objective
 from active.vaal_networks import Autoencoder
-from datamodules.augment import Augmenter
+from datamodules.augment import Augmenter, Normalizer
 from datamodules.datamodule import Batch, PoolDataModule
 from datamodules.images import Images, Part
 from datamodules.pools import Pools
@@ -74,7 +74,8 @@ def make_datamodule(pixels: torch.Tensor, labeled: int, batch: int) -> PoolDataM
     pools = Pools(size, np.arange(0), [np.arange(labeled)])
     return PoolDataModule(
         Images("fake", part, None, ("a", "b"), "fake"), pools, Seeds(0),
-        augmenter=Augmenter(0, False), batch_size=batch, eval_batch_size=50, mean=[0.5], std=[0.3],
+        augmenter=Augmenter(0, False), normalizer=Normalizer([0.5], [0.3]), batch_size=batch,
+        eval_batch_size=50,
     )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def test_training_equals_a_bare_loop(monkeypatch: pytest.MonkeyPatch) -> None:
             loss.backward()
             optimizers[1].step()
             for group in (g for o in optimizers for g in o.param_groups):
-                group["lr"] = 1e-3 * DECAY ** (epoch * 10 + step + 1)  # 30 steps // 25 = each one
+                group["lr"] = 1e-3 * DECAY ** int((epoch * 10 + step + 1) * 25 / 30)  # 25 times in 30 steps
     for name, theirs in bare.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], theirs, rtol=0, atol=1e-9, msg=name)
 

@@ -24,10 +24,11 @@ USUAL: Budgets = (0.1, 0.6)
 BUDGETS = {"mnist": (0.001, 0.011)}
 NEAR = 1.5  # a start within this factor is the paper's budget
 LAST = 0.95  # and so is an end of at least this share of its last budget
-# Parts of a run's name that change nothing of the protocol; whatever else it says does.
+# Parts of a run's name that change nothing of the protocol; whatever else it says does, also
+# `no_sync_batchnorm`: statistics of a share of each batch.
 SAME = (
     "dropout|members|threads|precision|mixed|true|val_checks|compile|no_deterministic|accelerator|"
-    "devices|num_nodes|strategy"
+    "devices(?:-1)?|num_nodes|strategy"
 )
 LEARNER = rf"resnet18(-({SAME})[^-]*)*"
 SHORT = "pretext_epochs"  # pretext models of another length than their recipes'

@@ -72,17 +72,20 @@ class LinearLearner(Learner):
 
     def see(self, images: Images, artifact: Artifact | None) -> Seen:
         assert artifact is not None
-        train, test = standardized(artifact)
-        shape: Any = tuple(train.shape[1:])
-        parts = [Part(images.train.ids, images.train.labels, shape, train, None)]
-        if images.test is not None:
-            parts.append(Part(images.test.ids, images.test.labels, shape, test, None))
-        featured = Images(images.name, parts[0], parts[-1], images.classes, images.fingerprint)
+        assert images.test is not None
+        rows, test_rows = standardized(artifact)
+        train, test = _part(images.train, rows), _part(images.test, test_rows)
+        featured = Images(images.name, train, test, images.classes, images.fingerprint)
         return Seen(featured, normalized=True, eval_batch_size=ROWS)
 
     def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> LinearClassifier:
         images = seen.images
         return LinearClassifier(len(images.classes or ()), images.train.shape[0], self.c)
+
+
+def _part(part: Part, rows: Tensor) -> Part:
+    shape: Any = tuple(rows.shape[1:])
+    return Part(part.ids, part.labels, shape, rows, None)
 
 
 @lru_cache(maxsize=2)

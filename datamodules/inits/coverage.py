@@ -13,7 +13,7 @@ from datamodules.coverage import check_positive, check_radius, max_herding, prob
 from datamodules.distances import purity_radius
 from datamodules.draws import random_order
 from datamodules.errors import UserError
-from datamodules.initial import Candidates, Init
+from datamodules.initial import DEFAULT_CLUSTERS, Candidates, Init
 from datamodules.kcenter import k_center
 from datamodules.typiclust import pseudo_labels, typiclust
 
@@ -62,15 +62,20 @@ class ProbCover(Init):
 
     https://arxiv.org/abs/2205.11320. Where `delta` is None it is the largest radius at which a
     share `purity` of all balls holds one cluster only: of the artifact's clusters if it has at
-    least two, else of k-means with as many clusters as classes (`data.clusters` where there are
-    none), at least two. Equal gains, which are frequent, are decided by the seed.
+    least two, else of k-means with as many clusters as classes, ten where there are none; of
+    k-means with as many as `clusters`, if that is given. Equal gains, which are frequent, are
+    decided by the seed.
     """
 
     reads = "features"
 
-    def __init__(self, delta: float | None = None, purity: float = 0.95):
+    def __init__(
+        self, delta: float | None = None, purity: float = 0.95, clusters: int | None = None
+    ):
         check_radius(delta, purity)
-        self.delta, self.purity = delta, purity
+        if clusters is not None and clusters < 2:
+            raise ValueError(f"clusters must be at least 2, not {clusters}")
+        self.delta, self.purity, self.clusters = delta, purity, clusters
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         delta = self.radius(candidates) if self.delta is None else self.delta
@@ -78,7 +83,15 @@ class ProbCover(Init):
 
     def radius(self, candidates: Candidates) -> float:
         features = _features(candidates)
-        return purity_radius(features, _pseudo_labels(candidates, features), self.purity)
+        return purity_radius(features, self._labels(candidates, features), self.purity)
+
+    def _labels(self, candidates: Candidates, features: Tensor) -> Tensor:
+        """(M,) clusters of the candidates; those of k-means are drawn with a fixed seed."""
+        if candidates.clusters is not None and self.clusters is None:
+            clusters = candidates.clusters[candidates.indices]
+            if len(np.unique(clusters)) > 1:
+                return torch.from_numpy(clusters).to(features.device)
+        return pseudo_labels(features, self.clusters or candidates.num_classes or DEFAULT_CLUSTERS)
 
 
 class MaxHerding(Init):
@@ -118,12 +131,3 @@ def _in_random_order(
 
 def _samples(candidates: Candidates, positions: Tensor) -> np.ndarray:
     return candidates.indices[positions.cpu().numpy()]
-
-
-def _pseudo_labels(candidates: Candidates, features: Tensor) -> Tensor:
-    """(M,) clusters of the candidates: the artifact's, else k-means of theirs with a fixed seed."""
-    if candidates.clusters is not None:
-        clusters = candidates.clusters[candidates.indices]
-        if len(np.unique(clusters)) > 1:
-            return torch.from_numpy(clusters).to(features.device)
-    return pseudo_labels(features, candidates.num_classes or candidates.num_clusters)

@@ -22,12 +22,13 @@ import torch.nn.functional as F
 from active.classifier import Classifier
 from active.queries.entropy import Entropy
 from conf.cli import expand, parse
-from datamodules.augment import Augmenter
+from datamodules.augment import Augmenter, Normalizer
 from datamodules.datamodule import PoolDataModule
 from datamodules.images import Images, Part, load_images
 from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.devices import Devices
+from pretext.setup import inputs_of
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.benchmark
@@ -57,9 +58,10 @@ def make(name: str, labeled: int, unlabeled: int) -> tuple[Classifier, PoolDataM
     )  # fmt: skip
     if devices.channels_last:
         classifier.to(memory_format=torch.channels_last)
+    inputs = inputs_of(config.data, images)
     datamodule = PoolDataModule(
         images, pools, Seeds(0), augmenter=Augmenter(config.data.crop, config.data.flip),
-        batch_size=learner.batch_size, mean=config.data.mean, std=config.data.std,
+        normalizer=Normalizer(inputs["mean"], inputs["std"]), batch_size=learner.batch_size,
         channels_last=devices.channels_last,
     )  # fmt: skip
     return classifier, datamodule, devices
