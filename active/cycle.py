@@ -19,16 +19,10 @@ from active.columns import ARTIFACTS
 from active.committee import Committee, Votes, load_committee, mean_row
 from active.cycle_zero import CycleZero
 from active.display import Display
+from active.first_pool import choose_first
 from active.folder import RunFolder
 from active.needs import Read
-from active.pool_report import (
-    SHEET,
-    class_entropy,
-    contact_sheet,
-    describe_pool,
-    png,
-    summarize_pool,
-)
+from active.pool_report import class_entropy
 from active.predictor import Predictor
 from active.prepare import Setup
 from active.query import Request, Selection, check_finite, check_selection
@@ -115,7 +109,7 @@ class Run:
             gathered = self.query.gathered(self.pools, self.train_part.labels)
             check_finite(gathered, self.train_part.ids)
             selection = self.query.select(gathered, request)
-            check_selection(selection, gathered.indices, ready.budget)
+            check_selection(self.query, selection, gathered.indices, ready.budget)
             return selection
 
         return self.devices.decide(select)
@@ -127,20 +121,7 @@ class Run:
         return self.devices.trainer(callbacks=callbacks, logger=loggers, **arguments)
 
     def _choose_first(self) -> Selection:
-        """The initial pool, described beside chance, in a log line, `pool.json` and a sheet."""
-        selection = self.ready.choose_initial(self.candidates)
-        by_chance = self.ready.choose_by_chance(self.candidates)
-        described = describe_pool(
-            selection.indices,
-            by_chance,
-            len(self.candidates.indices),
-            self.train_part.labels,
-            self.candidates.num_classes,
-            self.candidates.scores,
-        )
-        log.info("initial pool: %s", summarize_pool(described))
-        sheet = contact_sheet(self.train_part.take(selection.indices[: SHEET**2]).numpy())
-        self.folder.write_pool(described, png(sheet))
+        selection, described, sheet = choose_first(self.ready, self.candidates, self.folder)
         for logger in self.loggers:
             logger.log_pool(described, sheet)
         return selection

@@ -27,7 +27,7 @@ def dry_run(ready: Setup, devices: Devices, stages: Sequence[Stage | None], fold
     if stage is None or stage.artifact.exists:
         _show_pool(ready, stage, devices.kind)
     if ready.images.classes is None:
-        print("  no labels: the list of files to label first would be written, nothing trained")
+        print("  no labels: the files to label first would be listed; no classifier is trained")
         return
     plans = ready.plans
     passes = total(plans)

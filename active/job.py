@@ -17,6 +17,7 @@ from active.cycle import Run
 from active.cycle_zero import CycleZero
 from active.display import Display, cycles_table
 from active.dry_run import dry_run
+from active.first_pool import choose_first
 from active.folder import RunFolder
 from active.learner import Seen
 from active.needs import artifact_of, read_all, stages_of
@@ -24,6 +25,7 @@ from active.origin import describe_origin
 from active.prepare import Setup, prepare
 from active.run_loggers import describe, make_loggers
 from conf.compose import flatten
+from conf.custom import code_of
 from conf.identity import is_volatile
 from conf.jobs import Job
 from conf.schema import ActiveConfig
@@ -103,10 +105,12 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
 
 
 def _identity(job: Job, ready: Setup) -> dict[str, Any]:
-    """Settings, and digests of the data and of a file that decides the initial pool."""
+    """Settings, and digests of the data, of a file that decides the initial pool, of own code."""
     identity = {**job.resolved, "data_fingerprint": ready.images.fingerprint}
     if fingerprint := ready.arm.init.fingerprint:
         identity["init_fingerprint"] = fingerprint
+    if code := code_of(ready.query):
+        identity["query_code"] = code
     return identity
 
 
@@ -198,7 +202,7 @@ def _list_to_label(ready: Setup, devices: Devices, folder: RunFolder) -> None:
     artifact = artifact_of(of_init)
 
     def write() -> None:
-        selection = ready.choose_initial(ready.candidates(artifact, devices.kind))
+        selection, *_ = choose_first(ready, ready.candidates(artifact, devices.kind), folder)
         ids = [ready.images.train.ids[i] for i in selection.indices]
         folder.write_selected(0, ids, selection.indices, selection.scores, 0.0)
         file = folder.write_label_list(ids)

@@ -69,7 +69,7 @@ class Setup:
         if candidates.scores is not None:
             scores = candidates.scores[indices].astype(np.float64)
         selection = Selection(indices, scores)
-        check_selection(selection, candidates.indices, self.init_budget)
+        check_selection(self.arm.init, selection, candidates.indices, self.init_budget)
         return selection
 
     def choose_by_chance(self, candidates: Candidates) -> np.ndarray:

@@ -171,7 +171,13 @@ class ScoreQuery(Query):
         raise NotImplementedError
 
     def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
-        return {"score": self.score(outputs)}
+        scores = self.score(outputs)
+        if scores.shape != outputs.indices.shape:
+            raise UserError(
+                f"{type(self).__name__}.score must give a number a sample, {len(outputs.indices)} "
+                f"of a batch, not a tensor of shape {tuple(scores.shape)}"
+            )
+        return {"score": scores}
 
     def select(self, gathered: Gathered, request: Request) -> Selection:
         return highest(gathered.unlabeled["score"], gathered.indices, request)
@@ -191,7 +197,7 @@ def unscored(indices: np.ndarray, positions: Tensor) -> Selection:
 
 
 def check_finite(gathered: Gathered, ids: list[str]) -> None:
-    """A NaN in a model's output is an error that names the first such sample."""
+    """A NaN in what a query keeps is an error that names the first such sample."""
     count = len(gathered.indices)
     bad = np.zeros(count, dtype=bool)
     for column in gathered.unlabeled.values():
@@ -200,15 +206,18 @@ def check_finite(gathered: Gathered, ids: list[str]) -> None:
             bad |= column.reshape(count, -1).isnan().any(dim=1).cpu().numpy()
     if bad.any():
         raise UserError(
-            f"the model's output is NaN for {bad.sum()} of {count} unlabeled samples, "
-            f"first {ids[gathered.indices[bad.argmax()]]}: its training diverged; "
-            "a smaller --learner.lr (--query.lr, where the query trains a model) may help"
+            f"what the query keeps is NaN for {bad.sum()} of {count} unlabeled samples, "
+            f"first {ids[gathered.indices[bad.argmax()]]}: the model's training diverged, where a "
+            "smaller --learner.lr may help (--query.lr if the query trains one), or its own "
+            "arithmetic made it"
         )
 
 
-def check_selection(selection: Selection, unlabeled: np.ndarray, budget: int) -> None:
-    """Holds a strategy to the contract: exactly `budget` distinct indices of U."""
-    name = "the query"
+def check_selection(
+    strategy: object, selection: Selection, unlabeled: np.ndarray, budget: int
+) -> None:
+    """Holds an init or a query to the contract: exactly `budget` distinct indices of U."""
+    name = type(strategy).__name__
     if len(selection.indices) != budget or len(selection.scores) != budget:
         raise ValueError(f"{name} chose {len(selection.indices)} samples, not {budget}")
     if len(np.unique(selection.indices)) != budget:

@@ -6,6 +6,7 @@ starts. Nothing here imports torch: help and wrong names are answered at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ STARTING = {
     "launcher": "hydra/launcher", "processes": "processes", "gpus": "gpus", "attempts": "attempts",
 }  # fmt: skip
 Spelling = tuple[Callable[[str, str], str], Callable[[str, str], str]]
+SWEEP = re.compile(r"'?(choice|range|interval|glob)\(.*\)'?$")  # Hydra's, for which lists do
 OWN = ("query",)  # groups that take a class of the user's own
 
 
@@ -114,6 +116,8 @@ def check_names(program: str, overrides: list[str]) -> None:
     """Every option of every group, before any config is composed."""
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        if SWEEP.match(value):
+            raise UserError(f"{key}: a grid is a list, as in --seed 0,1,2 -m, not {value}")
         allowed = groups()[key.partition("@")[0]] if "@" in key else groups_of(program).get(key)
         for option in (o.strip("' ") for o in (value.strip("[]").split(",") if allowed else ())):
             if key in OWN and "." in option:

@@ -27,6 +27,7 @@ WORDS: dict[Any, str] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text",
     type(None): "null",
 }  # fmt: skip
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 NO_LIST = "a list is needed, as in '[a, b]'"
 schema.register()
 resolvers.register()
@@ -84,8 +85,13 @@ def _plain(error: BaseException) -> str:
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
     line = re.sub(r"^\w+ raised while resolving interpolation: ", "", lines[0])
+    line = re.sub(
+        r"^Value (.*) of type '\w+' could not be converted to (\w+)$",
+        lambda found: f"must be {KINDS.get(found[2], found[2])}, not {found[1]}",
+        line,
+    )
     line = re.sub(r"^Invalid value assigned: \w+ is not a ListConfig.*", NO_LIST, line)
-    return f"{key}: {line}" if key else line
+    return f"{key}{' ' if line.startswith('must') else ': '}{line}" if key else line
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:

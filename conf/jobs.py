@@ -48,8 +48,7 @@ def compose_job(program: str, overrides: list[str]) -> Job:
     for override in values:
         key = override.partition("=")[0]
         if key not in allowed:
-            known = flatten(_plain(program, chosen))
-            raise _unknown_setting(program, key, [k for k in known if "_target_" not in k])
+            raise _unknown_setting(program, key, chosen)
     return make_job(program, set_values(_composed(program, chosen)[0], values), overrides)
 
 
@@ -70,10 +69,17 @@ def distinct(jobs: list[Job]) -> list[Job]:
     return list(found.values())
 
 
-def _unknown_setting(program: str, key: str, known: list[str]) -> UserError:
-    """Names the settings of the same group, or of the top level, and the nearest of all."""
-    group = key.partition(".")[0] + "."
-    allowed = [k for k in known if k.startswith(group) and not k.startswith("data.source")]
+def _unknown_setting(program: str, key: str, chosen: tuple[str, ...]) -> UserError:
+    """Names the settings of the same group, or of the top level, and the nearest of all; of an init
+    or a query its own alone, because another option may have it."""
+    known = [k for k in flatten(_plain(program, chosen)) if "_target_" not in k]
+    group, _, rest = key.partition(".")
+    allowed = [k for k in known if k.startswith(group + ".") and not k.startswith("data.source")]
+    if group in APART and rest:
+        option = _composed(program, chosen)[1][group]
+        if not allowed:
+            return UserError(f"--{group} {option} has no settings, so --{key} sets nothing")
+        return unknown(f"setting of --{group} {option}", key, allowed)
     allowed = allowed or [k for k in known if "." not in k] + list(groups_of(program))
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     return unknown("setting", key, allowed if not near else {*allowed, *near})

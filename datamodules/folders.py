@@ -279,7 +279,8 @@ def _classes(paths: list[Path], base: Path) -> tuple[str, ...] | None:
     if depths == {True, False}:
         loose = next(p for p in paths if len(p.relative_to(base).parts) == 1)
         raise UserError(
-            f"{base}: some images lie in class folders and some do not, for example {loose}"
+            f"{base}: some images lie in class folders and some do not, for example {loose}; with "
+            "labels for a part only, keep that part in a folder of its own"
         )
     names = tuple(sorted({path.relative_to(base).parts[0] for path in paths}))
     if len(names) == 1:

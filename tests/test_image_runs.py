@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,10 @@ def test_a_folder_without_labels_gets_its_list(cli: Cli, tmp_path: Path) -> None
     assert len(set(names)) == 5
     assert all((tmp_path / "pictures" / name).exists() for name in names)
     assert "label_first.csv" in finished.out
+    described = json.loads((only_run(tmp_path) / "cycle_0/pool.json").read_text())
+    assert (described["size"], described["overlap_expected"]) == (5, pytest.approx(25 / 30))
+    assert "class_counts" not in described
+    assert (only_run(tmp_path) / "cycle_0/contact_sheet.png").is_file()
     refused = cli(*command, "--init", "balanced")
     assert refused.status == 2
     assert "needs the labels" in refused.err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +37,44 @@ def test_the_readmes_query_runs(cli: Cli, tmp_path: Path) -> None:
     other = next((tmp_path / "other").glob("**/config.yaml")).parent
     assert selected_of(other)[0] == selected_of(run)[0]
     assert selected_of(other)[1] != selected_of(run)[1]
+
+
+def write_query(folder: Path, score: str) -> None:
+    """my_own.Mine, as a new process would find it."""
+    (folder / "my_own.py").write_text(
+        "from active.query import ScoreQuery\n\n\n"
+        f"class Mine(ScoreQuery):\n    def score(self, outputs):\n        {score}\n"
+    )
+    sys.modules.pop("my_own", None)
+    importlib.invalidate_caches()
+    linecache.checkcache()
+
+
+def test_a_query_whose_code_was_changed_does_not_go_on_with_its_runs(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    one, more = (*TINY, "--query", "my_own.Mine", "--cycles", "1"), ("--cycles", "2")
+    write_query(tmp_path, "return outputs.logits[:, 0]")
+    assert cli(*one).status == 0
+    write_query(tmp_path, "# of the first class\n        return (outputs.logits[:, 0])")
+    assert cli(*one, *more).status == 0
+    for arguments in (one, (*one, "--cycles", "3")):
+        write_query(tmp_path, "return -outputs.logits[:, 0]")
+        refused = cli(*arguments)
+        assert refused.status == 2
+        assert "query_code (" in refused.err
+
+
+def test_scores_of_another_shape_are_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    write_query(tmp_path, "return outputs.logits")
+    refused = cli(*TINY, "--query", "my_own.Mine")
+    assert refused.status == 2
+    assert "Mine.score must give a number a sample" in refused.err
 
 
 @pytest.mark.usefixtures("own")

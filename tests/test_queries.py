@@ -167,7 +167,7 @@ def test_contract(name: str, kind: str) -> None:
     state = {key: value.clone() for key, value in classifier.state_dict().items()}
     for budget in (1, 7, 50):
         selection, pools = ask(make(name), classifier, images, budget)
-        check_selection(selection, pools.unlabeled, budget)
+        check_selection(make(name), selection, pools.unlabeled, budget)
         again, _ = ask(make(name), classifier, images, budget)
         assert np.array_equal(selection.indices, again.indices)
         assert np.array_equal(selection.scores, again.scores, equal_nan=True)
@@ -258,9 +258,13 @@ def test_passive_arms_of_a_seed_share_their_order() -> None:
 
 @pytest.mark.parametrize(
     ("indices", "sentence"),
-    [([1, 2], "chose 2 samples"), ([1, 1, 2], "twice"), ([1, 2, 99], "outside")],
+    [
+        ([1, 2], "Keep chose 2 samples"),
+        ([1, 1, 2], "Keep chose a sample twice"),
+        ([1, 2, 99], "outside"),
+    ],
 )
 def test_a_strategy_that_breaks_the_contract_is_stopped(indices: list, sentence: str) -> None:
     chosen = np.array(indices)
     with pytest.raises(ValueError, match=sentence):
-        check_selection(Selection(chosen, np.zeros(len(chosen))), np.arange(10), 3)
+        check_selection(Keep(), Selection(chosen, np.zeros(len(chosen))), np.arange(10), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -96,3 +97,17 @@ def test_wrong_experiment_and_nothing_to_report(
     (tmp_path / "runs/single").mkdir()
     assert "no finished cycles" in run_cli("report").err
     assert run_cli("report", "--experiment", "made", "--logger", "wand").status == 2
+
+
+def test_data_of_which_there_are_pools_alone(tmp_path: Path) -> None:
+    """Images without labels, which end with their pool, and runs that are still in cycle 0."""
+    write_study(tmp_path, {"random": 0.3, "vae": 0.25}, ["random"])
+    pool, kinds = ("flat", "typiclust", "random", "resnet18"), ("class_counts", "class_entropy")
+    for seed in range(2):
+        folder = write_run(tmp_path, pool, seed, [0.5])
+        (folder / "cycles.jsonl").unlink()
+        described = json.loads((folder / "cycle_0/pool.json").read_text())
+        kept = {name: value for name, value in described.items() if name not in kinds}
+        (folder / "cycle_0/pool.json").write_text(json.dumps(kept))
+        page = report(tmp_path)
+        assert "typiclust" in page.text

@@ -122,7 +122,7 @@ def test_training_equals_a_bare_loop(monkeypatch: pytest.MonkeyPatch) -> None:
             loss.backward()
             optimizers[1].step()
             for group in (g for o in optimizers for g in o.param_groups):
-                group["lr"] = 1e-3 * DECAY ** int((epoch * 10 + step + 1) * 25 / 30)  # 25 times in 30 steps
+                group["lr"] = 1e-3 * DECAY ** int((epoch * 10 + step + 1) * 25 / 30)  # 25 of 30
     for name, theirs in bare.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], theirs, rtol=0, atol=1e-9, msg=name)
 

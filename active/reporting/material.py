@@ -106,11 +106,12 @@ class Material:
     def images(self, data: str) -> float:
         """Images that pools of different seeds are drawn from, as if there were no V.
 
-        Each seed leaves out a V of its own; where all leave out the same one, `candidates`.
+        Each seed leaves out a V of its own; where all leave out the same one, or no run has come to
+        the end of a cycle, `candidates`.
         """
         runs = self.runs[self.runs["data"] == data]
         recipe = next(recipe for (name, _), recipe in self.recipes.items() if name == data)
-        if runs["seed"].nunique() == 1 or recipe["seeds"]["split"] is not None:
+        if runs["seed"].nunique() <= 1 or recipe["seeds"]["split"] is not None:
             return self.candidates(data)
         return float((runs["pool/labeled"] / runs["pool/fraction"]).iloc[0])
 
