@@ -106,7 +106,7 @@ class Gradients:
         for start in range(0, len(logits), BLOCK):
             rows = slice(start, start + BLOCK)
             self._a[rows] = a = residuals(logits[rows])
-            inputs = features[rows].double().square_().sum(dim=1)
+            inputs = features[rows].double().square().sum(dim=1)  # a copy: `double` may be none
             self.norms[rows] = a.square_().sum(dim=1) * inputs
         assert bool(self.norms.isfinite().all()), "logits or features that are not finite"
 
