@@ -46,7 +46,8 @@ class Arm:
         normalize = Normalizer(inputs["mean"], inputs["std"])
         made_of = artifact.path if artifact else None
         # Paths, also those in the settings, are relative to the current folder.
-        name = [Path.cwd(), self.node, inputs, images.fingerprint, made_of, device]
+        asked = [Path.cwd(), self.node, self.init.fingerprint, device]
+        name = [*asked, inputs, images.fingerprint, made_of]
         return Candidates(
             indices=pools.unlabeled,
             num_classes=len(images.classes or ()),

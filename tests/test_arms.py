@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from datamodules.draws import random_order
+from datamodules.initial import equal_shares
+from datamodules.seeds import Seeds
 from datamodules.sources import Digits
 from tests.conftest import only_run, rows_of, run, selected_of
 
@@ -79,6 +82,20 @@ def entropy(counts: list[int]) -> float:
     return -sum(n / total * log(n / total) for n in counts if n)
 
 
+def slow_herding(features: np.ndarray, left: np.ndarray, budget: int) -> list[int]:
+    """Under exp(-distance^2), of the samples `left`; equal gains fall as the seed has it."""
+    order = random_order(Seeds(0).stream("init"), left)
+    x = features[order].astype(float)
+    kernel = np.exp(-np.maximum(2 - 2 * x @ x.T, 0))
+    cover, picks = np.zeros(len(x)), []
+    for _ in range(budget):
+        gains = np.maximum(kernel - cover[:, None], 0).sum(axis=0)
+        gains[picks] = -1
+        picks.append(int(gains.argmax()))
+        cover = np.maximum(cover, kernel[:, picks[-1]])
+    return order[picks].tolist()
+
+
 @pytest.mark.parametrize("init", INITS)
 def test_from_nothing_to_a_described_pool(shared: Path, init: str) -> None:
     folder = folder_of(shared, init)
@@ -120,6 +137,18 @@ def test_from_nothing_to_a_described_pool(shared: Path, init: str) -> None:
     if init in SCORED:
         left = sorted(set(range(1433)) - set(validation), key=lambda i: -scores[i])
         assert pool == left[:20]
+    left = np.setdiff1d(np.arange(1433), validation)
+    if init in ("scan", "kmeans", "deepcluster"):
+        clusters = table["cluster"].to_numpy()
+        sizes, taken = (np.bincount(clusters[i], minlength=10) for i in (left, pool))
+        assert sorted(taken) == sorted(equal_shares(sizes, 20))
+    if init == "maxherding":
+        assert artifact is not None
+        assert pool == slow_herding(np.load(artifact / "features.npy"), left, 20)
+    if init == "pixel_floor":
+        pixels = (TRAIN.decoder(np.arange(1433)) / 255 - 0.3053) / 0.3764
+        beyond = (np.maximum(np.abs(pixels) - 1, 0) ** 2).mean(axis=(1, 2, 3))
+        assert beyond[pool].min() >= np.sort(beyond[left])[-20] - 1e-6
     if init == "shuffled":
         assert described["score_mean"] < np.sort(scores)[-20:].mean()
 

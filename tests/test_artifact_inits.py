@@ -122,6 +122,15 @@ def test_nearest_members_equal_brute_force() -> None:
         assert [i for i in pool if i in far] == sorted(members, key=far.__getitem__)[:6]
 
 
+def test_typiclust_takes_one_of_each_far_group() -> None:
+    groups = np.arange(60) % 12
+    rng = np.random.default_rng(0)
+    features = np.eye(12)[groups] + rng.normal(0, 0.01, (60, 12))
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    pool = coverage.TypiClust()(Candidates(np.arange(60), 5, features=features), 12, seed=0)
+    assert sorted(groups[pool]) == list(range(12))
+
+
 def test_nearest_members_need_features() -> None:
     with pytest.raises(UserError, match="nearest needs features"):
         ClusterInit("equal", "nearest")(replace(make(), features=None), 5, seed=0)

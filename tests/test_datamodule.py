@@ -22,6 +22,7 @@ from datamodules.pretext_data import PretextDataModule
 from datamodules.samplers import EvalBatches, TrainBatches, split_batches
 from datamodules.seeds import Seeds
 from datamodules.sources import Digits
+from datamodules.views import CropFlipViews
 
 
 @pytest.mark.parametrize(("padding", "flip"), [(0, True), (4, False), (4, True), (0, False)])
@@ -220,6 +221,16 @@ def test_monitors_take_few_workers(artifacts: Path) -> None:
         assert [loader.num_workers for loader in loaders] == [min(workers, 2)] * 3
         assert not any(loader.persistent_workers for loader in loaders)
         assert datamodule.predict_dataloader().num_workers == workers
+
+
+def test_views_are_drawn_anew_in_each_epoch(artifacts: Path) -> None:
+    images, indices = load_images(Digits(), artifacts), torch.arange(8)
+    views = CropFlipViews(0.2, True)
+    datamodule = PretextDataModule(images, Seeds(0), views=views)
+    pixels = images.train.take(np.arange(8))
+    one, two, again = (datamodule.view(pixels, indices, epoch).images for epoch in (0, 1, 0))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

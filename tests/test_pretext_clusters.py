@@ -35,6 +35,8 @@ def test_no_sample_is_its_own_neighbor(train: Train) -> None:
         arguments, 0, **RECIPE, clusters=None, num_neighbors=20, entropy_weight=5.0, flip=False
     )
     module.adopt(module_of(parent), module.search(features))
+    for name, weight in module_of(parent).backbone.state_dict().items():
+        assert torch.equal(module.backbone.state_dict()[name], weight), "it starts from SimCLR"
     neighbors = module.neighbors()
     assert neighbors is not None
     assert neighbors.shape == (300, 20)
@@ -78,6 +80,17 @@ def test_self_labeling_remembers_the_clusters_before(train: Train) -> None:
     assert not torch.equal(after["head.weight"], before["head.weight"])
     assert np.array_equal(artifact.column("cluster_scan"), parent.column("cluster"))
     assert artifact.record["history"][0]["train/loss"] > 0, "some samples are confident"
+
+
+def test_self_labeling_starts_from_its_parent(train: Train) -> None:
+    artifact = train("scan")
+    (name,) = artifact.record["parents"]
+    parent = module_of(Artifact(artifact.path.parent / name))
+    module = SelfLabel(**module_of(artifact).hparams)
+    module.adopt(parent, None)
+    for key, weight in parent.state_dict().items():
+        if key.startswith(("backbone", "head")):
+            assert torch.equal(module.state_dict()[key], weight), key
 
 
 def test_self_labeling_without_confident_samples_moves_no_weight(train: Train) -> None:

@@ -81,6 +81,35 @@ def test_the_vae_is_as_large_as_the_studys(
     assert sum(p.numel() for p in model.parameters()) == expected
 
 
+def test_the_vae_draws_from_the_posterior() -> None:
+    model = make_vae(1, 8, 4).train()
+    images = torch.rand(6, 1, 8, 8)
+    torch.manual_seed(1)
+    loss = model.loss(ViewBatch(images, torch.arange(6)))
+    normalized = (images - 0.4) / 0.3
+    torch.manual_seed(1)
+    mean, log_variance = model.encode(normalized)
+    code = mean + torch.randn_like(mean) * log_variance.exp().sqrt()
+    error = (model.decode(code) - normalized).square().mean(dim=(1, 2, 3))
+    kl = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1)
+    torch.testing.assert_close(loss, (error + model.kl_weight * kl).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_deepcluster_weighs_its_clusters() -> None:
+    model = DeepCluster(
+        inputs(1, 8), 0, **RECIPE, clusters=2, components=4, crop_scale=0.2, flip=False
+    )
+    model.weight = torch.tensor([5.0, 0.2])
+    model.assignment = torch.arange(100) % 2
+    batch = ViewBatch(torch.rand(6, 1, 8, 8), torch.tensor([0, 2, 4, 6, 1, 3]))
+    losses = torch.nn.functional.cross_entropy(
+        model.eval().head(model.backbone(model.standardize(batch.images))),
+        torch.tensor([0, 0, 0, 0, 1, 1]), reduction="none",
+    )  # fmt: skip
+    wanted = (5 * losses[:4].sum() + 0.2 * losses[4:].sum()) / 6
+    torch.testing.assert_close(model.loss(batch), wanted)
+
+
 def test_a_rank_with_no_image_left_adds_nothing_to_the_validation_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -251,6 +251,8 @@ def test_scores_of_a_committee_are_those_of_members_asked_one_by_one(name: str, 
 def test_passive_arms_of_a_seed_share_their_order() -> None:
     request = Request(20, 3, Seeds(1))
     one = Random().select(Gathered(np.arange(100), np.arange(0)), request).indices
+    later = Random().select(Gathered(np.arange(100), np.arange(0)), Request(20, 4, Seeds(1)))
+    assert np.array_equal(one, later.indices), "and so do all cycles"
     other = Random().select(Gathered(np.arange(0, 100, 2), np.arange(0)), request).indices
     kept = [i for i in one if i % 2 == 0]
     assert other[: len(kept)].tolist() == kept
