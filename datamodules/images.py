@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from datamodules.decoding import FileDecoder, decode_all
 from datamodules.errors import UserError
 from datamodules.files import put_in_place
-from datamodules.folders import FileDecoder, decode_all
 from datamodules.sources import Decoder, Opened, Raw, Source
 
 CHUNK = 4096  # images copied into the cache at a time

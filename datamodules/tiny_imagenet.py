@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.decoding import FileDecoder
 from datamodules.errors import UserError
-from datamodules.folders import FileDecoder
 from datamodules.sources import Opened, Raw, downloading
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"

@@ -88,14 +88,11 @@ class Devices:
             "deterministic": deterministic,
             "benchmark": not deterministic,
         }
-        try:
-            probe = self.trainer()
-        except (pl.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as e:
-            raise UserError(f"trainer: {str(e).splitlines()[0]}") from e
-        self._threads = threads or max(1, DEFAULT_THREADS // sharing(probe))
-        torch.set_num_threads(self._threads)
+        probe = self._probe("trainer")
         self.kind: str = probe.strategy.root_device.type
         self.world_size: int = probe.world_size
+        self._threads = threads or max(1, DEFAULT_THREADS // sharing(probe))
+        torch.set_num_threads(self._threads)
         self.precision = fast_precision if precision == "auto" else precision
         if precision == "auto" and fast_precision != FULL and not has_bf16(self.kind):
             self.precision = FULL
@@ -106,10 +103,14 @@ class Devices:
         if self.world_size > 1 and strategy in ("auto", "ddp"):
             settings = ddp_settings(synced)
             self._arguments["strategy"] = lambda: DDPStrategy(timeout=timeout, **settings)
+        self._strategy: Strategy = self._probe("trainer.precision").strategy
+
+    def _probe(self, setting: str) -> pl.Trainer:
+        """A Trainer of what is known so far, which Lightning may refuse for this setting."""
         try:
-            self._strategy: Strategy = self.trainer().strategy
-        except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
-            raise UserError(f"trainer.precision: {str(error).splitlines()[0]}") from error
+            return self.trainer()
+        except (pl.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as e:
+            raise UserError(f"{setting}: {str(e).splitlines()[0]}") from e
 
     @property
     def channels_last(self) -> bool:

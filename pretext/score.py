@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from datamodules.decoding import FileDecoder, decode_all, list_images
 from datamodules.errors import UserError
 from datamodules.files import write_table
-from datamodules.folders import FileDecoder, decode_all, list_images
 from datamodules.images import Images, Part
 from datamodules.pretext_data import PretextDataModule
 from datamodules.seeds import Seeds

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules.decoding import FileDecoder, decode_all, list_images
 from datamodules.errors import UserError
-from datamodules.folders import FileDecoder, ImageFolder, decode_all, list_images
+from datamodules.folders import ImageFolder
 from datamodules.images import load_images
 from tests.conftest import write_images
 
