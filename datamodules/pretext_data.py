@@ -14,7 +14,7 @@ from datamodules.images import Images
 from datamodules.loading import ImageDataModule
 from datamodules.samplers import PartnerBatches, TrainBatches
 from datamodules.seeds import Seeds
-from datamodules.views import to_float
+from datamodules.transforms import to_float
 
 MONITORED = 10_000  # images of each part that a monitor looks at while training
 MONITOR_WORKERS = 2  # of each of its loaders, which are read a few times in a training

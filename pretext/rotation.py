@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.pretext_data import ViewBatch, Views
-from datamodules.views import CropFlipViews, rotations
+from datamodules.transforms import rotations
+from datamodules.views import CropFlipViews
 from pretext.module import Embedding, PretextModule, unit
 
 TURNS = 4

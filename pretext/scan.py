@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.pretext_data import ViewBatch, Views
-from datamodules.views import to_float
+from datamodules.transforms import to_float
 from pretext.losses import self_label_loss
 from pretext.module import Embedding, PretextModule, count_clusters
 from pretext.scan_step import Clusterer, ScanStep

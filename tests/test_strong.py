@@ -11,7 +11,7 @@ import torchvision.transforms.v2.functional as tv
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from datamodules import strong
+from datamodules import recolor, strong
 from datamodules.draws import uniform
 from datamodules.strong import OPERATIONS, StrongViews
 from tests.view_images import CHANNELS, floats, make_images
@@ -44,7 +44,7 @@ def test_recolor_equals_torchvisions(name: str, channels: int) -> None:
     images, level = floats(6, channels, 30, 24), torch.tensor(LEVELS)
     images[2] = images[2] * 0.3 + 0.2
     images[3] = 0.4
-    got = strong.recolor(images, strong.color_of(numbers(name, 6), level, channels))
+    got = recolor.recolor(images, recolor.color_of(numbers(name, 6), level, channels))
     for image, number, result in zip(images, level.tolist(), got, strict=True):
         want = by_torchvision(name, image, number)
         torch.testing.assert_close(result, want, atol=1e-5, rtol=0)
@@ -58,7 +58,7 @@ def test_equalize_equals_torchvisions_on_uint8(side: int, channels: int) -> None
     images = make_images(12, channels, side)
     images[0], images[1] = images[0] // 3 + 40, 7
     images[2] = torch.where(images[2] > 128, 255, 0)
-    assert torch.equal(strong.equalize(images.float() / 255), tv.equalize(images).float() / 255)
+    assert torch.equal(recolor.equalize(images.float() / 255), tv.equalize(images).float() / 255)
 
 
 @pytest.mark.parametrize("warn_only", [True, False])
@@ -66,13 +66,13 @@ def test_histograms_need_no_deterministic_algorithm(warn_only: bool) -> None:
     was = torch.get_deterministic_debug_mode()
     torch.use_deterministic_algorithms(True, warn_only=warn_only)
     try:
-        with strong._in_any_order():
+        with recolor._in_any_order():
             assert not torch.are_deterministic_algorithms_enabled()
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled() == warn_only
     finally:
         torch.set_deterministic_debug_mode(was)
-    with strong._in_any_order():
+    with recolor._in_any_order():
         pass
     assert torch.get_deterministic_debug_mode() == was
 

@@ -30,8 +30,9 @@ PURE = {
     "active/pairing.py", "active/pool_report.py", "active/ranking.py", "active/verdict.py",
     "datamodules/color.py",
     "datamodules/coverage.py", "datamodules/distances.py", "datamodules/draws.py",
-    "datamodules/initial.py", "datamodules/strong.py", "datamodules/typiclust.py",
-    "datamodules/views.py", "pretext/losses.py", "pretext/monitors.py",
+    "datamodules/initial.py", "datamodules/recolor.py", "datamodules/strong.py",
+    "datamodules/transforms.py", "datamodules/typiclust.py", "datamodules/views.py",
+    "pretext/losses.py", "pretext/monitors.py",
 } | {
     str(file.relative_to(ROOT))
     for folder in ("datamodules/inits", "active/claims")

@@ -7,7 +7,7 @@ import torch
 import torchvision.transforms.v2.functional as tv
 from torch import Tensor
 
-from datamodules import color, views
+from datamodules import color, transforms
 from datamodules.draws import uniform
 from datamodules.strong import StrongViews
 from datamodules.views import CropFlipViews, FixedViews, SimCLRViews
@@ -66,8 +66,8 @@ def test_crop_resize_equals_torchvisions_and_stays_inside(channels: int) -> None
     images = floats(len(BOXES), channels, 16, 20)
     flipped = torch.arange(len(BOXES)) % 2 == 1
     boxes = torch.tensor(BOXES, dtype=torch.float32)
-    got = views.crop_resize(images, boxes)
-    mirrored = views.crop_resize(images, boxes, flipped)
+    got = transforms.crop_resize(images, boxes)
+    mirrored = transforms.crop_resize(images, boxes, flipped)
     for i, box in enumerate(BOXES):
         want = tv.resized_crop(images[i], *box, size=[16, 20], antialias=False)
         torch.testing.assert_close(got[i], want, atol=1e-5, rtol=0)
@@ -76,7 +76,7 @@ def test_crop_resize_equals_torchvisions_and_stays_inside(channels: int) -> None
 
 def test_crop_boxes_are_spread_as_asked() -> None:
     draws = uniform(1, torch.arange(20000), 4)
-    top, left, rows, columns = views.crop_boxes(draws, 96, 128, (0.3, 0.6)).unbind(1)
+    top, left, rows, columns = transforms.crop_boxes(draws, 96, 128, (0.3, 0.6)).unbind(1)
     area, ratio = rows * columns / (96 * 128), columns / rows
     assert area.min() > 0.29
     assert area.max() < 0.61
@@ -93,7 +93,7 @@ def test_crop_boxes_are_spread_as_asked() -> None:
 def test_crop_boxes_fit_where_the_ratio_does_not() -> None:
     draws = uniform(2, torch.arange(5000), 4)
     for height, width in ((8, 32), (32, 8), (1, 1)):
-        boxes = views.crop_boxes(draws, height, width, (0.9, 1.0))
+        boxes = transforms.crop_boxes(draws, height, width, (0.9, 1.0))
         assert (boxes[:, :2] >= 0).all()
         assert (boxes[:, 2:] >= 1).all()
         assert (boxes[:, :2] + boxes[:, 2:] <= torch.tensor([height, width])).all()
@@ -103,29 +103,29 @@ def test_crop_boxes_fit_where_the_ratio_does_not() -> None:
 @pytest.mark.parametrize("kernel", [3, 9])
 def test_blur_equals_torchvisions(kernel: int, channels: int) -> None:
     images, sigma = floats(5, channels, 16, 12), torch.tensor([0.1, 0.5, 1.0, 1.7, 2.0])
-    got = views.blur(images, sigma, kernel)
+    got = transforms.blur(images, sigma, kernel)
     for image, s, result in zip(images, sigma.tolist(), got, strict=True):
         want = tv.gaussian_blur(image, [kernel, kernel], [s, s])
         torch.testing.assert_close(result, want, atol=2e-6, rtol=0)
 
 
 def test_blur_kernel_is_a_tenth_and_odd() -> None:
-    assert [views.blur_kernel(side) for side in (8, 28, 32, 50, 64, 96, 224)] == [
+    assert [transforms.blur_kernel(side) for side in (8, 28, 32, 50, 64, 96, 224)] == [
         3, 3, 3, 5, 7, 9, 23,
     ]  # fmt: skip
     with pytest.raises(ValueError, match="odd"):
-        views.blur(floats(1), torch.ones(1), 4)
+        transforms.blur(floats(1), torch.ones(1), 4)
 
 
 def test_rotations_equal_rot90() -> None:
     images = make_images(3)
-    got = views.rotations(images)
+    got = transforms.rotations(images)
     for turns in range(4):
         for n in range(3):
             want = torch.rot90(images[n] / 255, turns, (1, 2))
             assert torch.equal(got[3 * turns + n], want)
     with pytest.raises(ValueError, match="square"):
-        views.rotations(make_images(2, 3, 8, 9))
+        transforms.rotations(make_images(2, 3, 8, 9))
 
 
 def fixed(images: Tensor, indices: Tensor, seed: int) -> Tensor:
@@ -184,7 +184,7 @@ def test_simclr_views_are_of_their_image_and_all_differ() -> None:
     assert (torch.cdist(both, both) + torch.eye(60) > 1e-3).all()
     for n, image in enumerate(plain := floats(5)):
         view = SimCLRViews(1.0, False, 0.0, 0.0, 0.0)
-        want = views.resized_crop(image[None], uniform(0, torch.tensor([n]), 4), (1.0, 1.0))
+        want = transforms.resized_crop(image[None], uniform(0, torch.tensor([n]), 4), (1.0, 1.0))
         assert torch.equal(view(plain, torch.arange(5), 0)[n], want[0])
 
 
