@@ -56,7 +56,8 @@ def _curves(group: pd.DataFrame, metric: str) -> tuple[np.ndarray, dict[str, pd.
 
 def _row(budgets: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     """Numbers of one pool, from (seeds, budgets) of the pool and of the control."""
-    target = theirs[:, -1].mean()
+    control = theirs.mean(axis=0)
+    target = control[-1]
     labeled = float(first_reached(budgets, ours.mean(axis=0), target))
     low, high = reached_interval(budgets, ours, theirs)
     cycle = break_even((ours - theirs).mean(axis=0))
@@ -67,7 +68,7 @@ def _row(budgets: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str,
         "text": _text(labeled, budgets),
         "low": low,
         "high": high,
-        "control": float(first_reached(budgets, theirs.mean(axis=0), target)),
+        "control": float(first_reached(budgets, control, target)),
         "last": budgets[-1],
         "break_even_cycle": np.nan if cycle is None else cycle,
         "break_even_labeled": np.nan if cycle is None else budgets[cycle],

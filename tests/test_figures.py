@@ -83,7 +83,14 @@ def test_curves_of_later_panels_stay_inside() -> None:
 )
 def test_differences_have_room_for_their_rows_and_names(arms: list[str]) -> None:
     rows = [
-        {"query": "every plain query", "arm": arm, "mean": 0.02, "low": 0.01, "high": 0.03}
+        {
+            "query": "every plain query",
+            "arm": arm,
+            "mean": 0.02,
+            "low": 0.01,
+            "high": 0.03,
+            "verdict": "better",
+        }
         for arm in arms
     ]
     figure = differences(pd.DataFrame(rows), 0.01, "difference to the random pool, points")

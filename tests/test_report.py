@@ -16,7 +16,7 @@ from active.figures.style import render
 from active.figures.toy import learn, toy_classes, toy_pools
 from active.reporting.blocks import Table
 from active.reporting.material import read_material
-from active.reporting.sections.answer import summary
+from active.reporting.sections.answer import _named, summary
 from active.reporting.sections.verdicts import section as verdicts
 from tests.conftest import run_cli
 from tests.study_folder import BUDGET, TRAIN, VALIDATION, write_run, write_study
@@ -145,6 +145,8 @@ def test_each_table_of_verdicts_has_one_endpoint(tmp_path: Path) -> None:
         papers = tables[f"verdicts_queries_confounded_{endpoint}"].frame
         assert set(papers["endpoint"]) == {endpoint}
         assert len(papers) == 2 * 2  # two queries whose networks are no plain ones, two pools
+    ends = tables.pop("endpoints").frame
+    assert len(ends) == 2 * 3 * 3  # a row a run: pools, queries, seeds
     for name, table in tables.items():
         keys = [c.key for c in table.columns[: [c.key for c in table.columns].index("verdict")]]
         assert not table.frame.duplicated(keys).any(), name
@@ -190,11 +192,27 @@ def test_summary_says_what_the_verdicts_say(tmp_path: Path) -> None:
     lead, *others = summary(material)
     found = re.fullmatch(
         r"Yes, for 2 of 4 comparisons with the random pool: vae is worse in 2 of 2 "
-        r"\(.(\d+\.\d+) points on average\)\.", lead,
+        r"\(.(\d+\.\d+) points on average over all 2\)\.", lead,
     )  # fmt: skip
     assert found, lead
     assert 28 < float(found[1]) < 32
-    assert any(s.startswith("Undecided is not equal: with 5 seeds") for s in others)
+    assert any(s.startswith("Undecided is not equal: a true difference") for s in others)
+
+
+def test_averages_are_over_all_comparisons_and_learners_are_named() -> None:
+    """Averages of decided differences alone are too large."""
+    rows = [("a", "worse", -0.04), ("a", "undecided", -0.01), ("b", "undecided", -0.01)]
+    table = pd.DataFrame(rows, columns=["learner", "verdict", "mean"]).assign(arm="vae")
+    told = _named(table[table["verdict"] == "worse"], table)
+    average = f"{formats.points(-0.02)} points on average over all 3"
+    assert told == f"vae is worse in 1 of 3, with a alone ({average})"
+
+
+def test_a_control_that_is_random_too_is_told_apart(tmp_path: Path) -> None:
+    write_study(tmp_path, {"random": 0.5, "shuffled": 0.5}, ["random"], 5)
+    material = read_material(tmp_path / "runs", "made", None, "test/acc", 0.2, "labeled")
+    (control,) = (s for s in summary(material) if "A/A control" in s)
+    assert "2 equivalent of 2 comparisons of areas and ends" in control
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
     """One panel a query, one row a pool: its difference to random with the 95 % t interval.
 
     Args:
-        table: rows of `compare_pools` of one endpoint, data set and learner.
+        table: rows of `compare_pools` of one endpoint, data set and learner; a mark is hollow where
+            the verdict is undecided.
         margin: half the width of the gray band, in the metric's unit.
         label: of the x axis.
     """
@@ -37,9 +38,11 @@ def differences(table: pd.DataFrame, margin: float, label: str) -> Figure:
         for place, arm in enumerate(arms):
             if arm in part.index:
                 row, look = part.loc[arm], looks[arm]
-                axis.plot(100 * row["mean"], place, look.marker, color=look.color, markersize=4.5)
                 axis.plot([100 * row["low"], 100 * row["high"]], [place, place],
                           color=look.color, linewidth=1.4)  # fmt: skip
+                face = "white" if row["verdict"] == "undecided" else look.color
+                axis.plot(100 * row["mean"], place, look.marker, color=look.color, markersize=4.5,
+                          markerfacecolor=face)  # fmt: skip
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
         axis.tick_params(axis="y", length=0)

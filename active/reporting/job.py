@@ -84,4 +84,8 @@ def subtitle(material: Material) -> str:
 
 def _footer() -> str:
     command = " ".join(["python active/report.py", *sys.argv[1:]])
-    return f"Written {datetime.now():%Y-%m-%d %H:%M} by {command}"
+    return (
+        f"Written {datetime.now():%Y-%m-%d %H:%M} by {command}. The paper: A. L. Chandra, "
+        "S. V. Desai, C. Devaguptapu, V. N. Balasubramanian: On Initial Pools for Deep Active "
+        "Learning, PMLR 148, 2021."
+    )

@@ -29,6 +29,7 @@ METRICS = {
     "test/balanced_acc": "balanced test accuracy",
     "test/acc_ensemble": "test accuracy of the committee's mean",
 }
+READERS = {"init_artifact": "pool", "query_artifact": "query", "learner_artifact": "learner"}
 POOL_FILES = 20_000  # so many selections are read at most: about 10 seconds
 
 
@@ -97,6 +98,14 @@ class Material:
         for (data, _), recipe in self.recipes.items():
             asked[data] = max(asked.get(data, 0), recipe.get("cycles", 0))
         return unfinished_runs(self.all_runs, failed_runs(*place), started_runs(*place), asked)
+
+    def readers(self) -> dict[str, str]:
+        """Of each artifact that runs read: `pool, query, learner`, whichever did."""
+        found: dict[str, list[str]] = {}
+        for column, reader in READERS.items():
+            for name in self.all_runs[column].dropna().unique():
+                found.setdefault(str(name), []).append(reader)
+        return {name: ", ".join(words) for name, words in found.items()}
 
     def candidates(self, data: str) -> float:
         """Images that pools of a seed are drawn from: the train part without V."""

@@ -1,7 +1,7 @@
 "use strict";
 // Tables that sort and filter, curves that answer, and the section that is being read.
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 320, HEIGHT = 216, LEFT = 38, RIGHT = 8, TOP = 8, BOTTOM = 24;
+const WIDTH = 320, HEIGHT = 228, LEFT = 38, RIGHT = 8, TOP = 8, BOTTOM = 36;
 
 function element(name, attributes = {}, parent = null, text = null) {
   const made = name.startsWith("svg:")
@@ -161,8 +161,10 @@ class Chart {
     }
     if (this.view === "diff") element("svg:line", { class: "zero", x1: LEFT, x2: WIDTH - RIGHT, y1: this.py(0), y2: this.py(0) }, svg);
     for (const x of x1 > x0 ? steps(x0, x1, 5) : [x0].filter(Number.isFinite)) {
-      element("svg:text", { x: this.px(x), y: HEIGHT - 8, "text-anchor": "middle" }, svg, x.toLocaleString("en"));
+      element("svg:text", { x: this.px(x), y: HEIGHT - 20, "text-anchor": "middle" }, svg, x.toLocaleString("en"));
     }
+    const title = this.x === "counted" ? "labeled and validation images" : "labeled images";
+    element("svg:text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, svg, title);
   }
 
   line(svg, line) {

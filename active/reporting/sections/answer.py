@@ -12,6 +12,7 @@ from active.reporting.material import Material
 from active.reporting.sections.verdicts import pictures
 
 ORDER = ("better", "worse", "equivalent", "undecided")
+AA = "shuffled"
 NAMED = 6  # so many pools are named in a sentence
 
 
@@ -72,13 +73,19 @@ def _answer(primary: pd.DataFrame, margin: float) -> str:
 
 
 def _named(rows: pd.DataFrame, all_rows: pd.DataFrame) -> str:
-    """`vae is worse in 3 of 8 (-3.20 points on average)`, the largest first."""
-    whole = all_rows.groupby("arm").size()
+    """`vae is worse in 3 of 8 (-3.20 points on average over all 8)`, the largest first.
+
+    Averages of those alone that are decided would be too large.
+    """
     found = []
     for (arm, verdict), part in rows.groupby(["arm", "verdict"]):
-        mean = part["mean"].mean()
-        text = f"{arm} is {verdict} in {len(part)} of {whole[arm]} ({formats.points(mean)} points"
-        found.append((abs(mean), f"{text}{' on average' if len(part) > 1 else ''})"))
+        whole = all_rows[all_rows["arm"] == arm]
+        mean, learners = whole["mean"].mean(), part["learner"].unique()
+        average = f" on average over all {len(whole)}" if len(whole) > 1 else ""
+        alone = len(learners) == 1 < whole["learner"].nunique()
+        where = f", with {learners[0]} alone" if alone else ""
+        text = f"{arm} is {verdict} in {len(part)} of {len(whole)}{where}"
+        found.append((abs(mean), f"{text} ({formats.points(mean)} points{average})"))
     told = [text for _, text in sorted(found, reverse=True)]
     more = [f"{len(told) - NAMED} more"] if len(told) > NAMED else []
     return formats.listing(told[:NAMED] + more)
@@ -94,6 +101,8 @@ def _largest(part: pd.DataFrame) -> str:
     """The largest difference with its interval."""
     row = part.loc[part["mean"].abs().idxmax()]
     where = "" if row["query"] == ANY else f" under {row['query']}"
+    if part["learner"].nunique() > 1:
+        where += f" with {row['learner']}"
     spread = (
         f", 95 % interval {formats.interval(row['low'], row['high'])}"
         if formats.known(row["low"])
@@ -101,8 +110,19 @@ def _largest(part: pd.DataFrame) -> str:
     )
     return (
         f" The largest difference is that of {row['arm']}{where}, {row['data']}: "
-        f"{formats.points(row['mean'])} points{spread}."
+        f"{formats.points(row['mean'])} points{spread}, {row['verdict']}."
     )
+
+
+def _control(table: pd.DataFrame) -> list[str]:
+    """What the A/A control says, which is among the counts."""
+    part = table[(table["arm"] == AA) & (table["endpoint"] != "start")]
+    if part.empty:
+        return []
+    return [
+        f"{AA}, a second random pool, is the A/A control and among these counts: {_counts(part)} "
+        "of areas and ends."
+    ]
 
 
 def _caveats(material: Material, table: pd.DataFrame) -> list[str]:
@@ -114,11 +134,13 @@ def _caveats(material: Material, table: pd.DataFrame) -> list[str]:
     if seeds < 2:
         found.append("With a single seed nothing can be decided.")
     elif formats.known(detectable):
-        what = f"a difference of {100 * detectable:.1f} points (median)"
+        size = f"{100 * detectable:.1f} points" if detectable < 1 else "no size"
         found.append(
-            f"Undecided is not equal: with {formats.plural(seeds, 'seed')} "
-            f"{what if detectable < 1 else 'no difference'} would have been found with 80 % power."
+            "Undecided is not equal: a true difference in area would have been found with 80 % "
+            f"power, at Holm's first step, from {size} on (median of the {len(undecided)} "
+            "that are undecided)."
         )
+    found += _control(table)
     if (table["scope"] == "this artifact").any():
         found.append(
             "Where one pretext model stands behind all seeds, the intervals speak of that model, "

@@ -115,8 +115,9 @@ def _overlap(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
     ]
     alt = f"Images that pools on {data} share: {', '.join(pairs)}; chance {100 * chance:.2g} %."
     note = (
-        "Percent of a pool that another of another seed holds too (of the same seed where there is "
-        "one): cluster pools of a seed draw in the random pool's order and share more by design."
+        "Percent of a pool that another holds too. Pools of different seeds are compared (of one "
+        "seed where no other was run), because cluster pools draw in the order of their seed's "
+        "random pool and share more with it by design: the table above has that."
     )
     title = f"{data}: what pools share"
     draw = partial(overlap_matrix, shares, chance)
@@ -143,9 +144,9 @@ def _embedding(data: str, pools: pd.DataFrame, material: Material) -> list[Block
 
 
 def _with_features(data: str, material: Material) -> Artifact | None:
-    """The artifact to embed in: one behind the runs first, then any of the same images."""
+    """The artifact to embed in: one that the runs read first, then any of the same images."""
     recipe = next(r for (name, _), r in material.recipes.items() if name == data)
-    behind = set(material.runs["init_artifact"].dropna())
+    read = material.readers()
     fitting = [
         a
         for a in material.artifacts.values()
@@ -153,7 +154,9 @@ def _with_features(data: str, material: Material) -> Artifact | None:
         and (a.path / FEATURES["train"]).is_file()
     ]
     order = {model: place for place, model in enumerate(PREFERRED)}
-    fitting.sort(key=lambda a: (order.get(a.record["model"], 9), a.name not in behind, a.name))
+    fitting.sort(
+        key=lambda a: (order.get(a.record["model"], 9), a.name not in read, a.record["seed"])
+    )
     return fitting[0] if fitting else None
 
 

@@ -23,7 +23,7 @@ MODELS = (
     Column("cluster/acc_test", "ACC, test", formats.decimal),
     Column("epochs", "epochs", formats.count), Column("seed", "seed", formats.count),
     Column("seconds", "made in", formats.seconds),
-    Column("parents", "stands on"), Column("behind", "behind a pool"),
+    Column("parents", "stands on"), Column("readers", "read by"),
 )  # fmt: skip
 
 
@@ -63,12 +63,12 @@ def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _models(material: Material) -> list[Block]:
-    behind = set(material.runs["init_artifact"].dropna())
+    readers = material.readers()
     images = {recipe.get("data_fingerprint") for recipe in material.recipes.values()}
     fitting = [a for a in material.artifacts.values() if a.record["data"] in images]
     if not fitting:
         return ["No pretext artifacts were found (--artifacts_dir names their folder)."]
-    rows = [_row(artifact, artifact.name in behind) for artifact in fitting]
+    rows = [_row(artifact, readers.get(artifact.name)) for artifact in _used(fitting, readers)]
     table = pd.DataFrame(rows).reindex(columns=[c.key for c in MODELS])
     known = tuple(c for c in MODELS if table[c.key].notna().any())
     title = "Table 2: pretext models and their clusters"
@@ -79,7 +79,16 @@ def _models(material: Material) -> list[Block]:
     return [Table("pretext_models", title, table, known, note)]
 
 
-def _row(artifact: Artifact, behind: bool) -> dict[str, Any]:
+def _used(artifacts: list[Artifact], readers: dict[str, str]) -> list[Artifact]:
+    """Those that the runs read, and what these stand on; all where none is read."""
+    parents = {a.name: set(a.record["parents"]) for a in artifacts}
+    names = set(readers) & set(parents)
+    while more := {p for name in names for p in parents.get(name, ())} - names:
+        names |= more
+    return [a for a in artifacts if a.name in names or not readers]
+
+
+def _row(artifact: Artifact, readers: str | None) -> dict[str, Any]:
     record = artifact.record
     return {
         "model": record["model"],
@@ -90,5 +99,5 @@ def _row(artifact: Artifact, behind: bool) -> dict[str, Any]:
         "seed": record.get("seed"),
         "seconds": record["wall_seconds"],
         "parents": ", ".join(record["parents"]) or None,
-        "behind": "yes" if behind else None,
+        "readers": readers,
     }

@@ -7,8 +7,9 @@ from functools import partial
 import pandas as pd
 
 from active import formats
-from active.columns import ANY
+from active.columns import ANY, RUN
 from active.figures.forest import differences
+from active.pairing import endpoints
 from active.reporting.blocks import Block, Column, Picture, Section, Table, file_name
 from active.reporting.material import Material
 
@@ -23,6 +24,8 @@ STATISTICS = (
     Column("mean", "difference", formats.points),
     Column("low", "low", formats.points),
     Column("high", "high", formats.points),
+    Column("low90", "90 %: low", formats.points),
+    Column("high90", "high", formats.points),
     Column("standardized", "in sd", formats.decimal),
     Column("p", "p", formats.p_value),
     Column("p_holm", "p, Holm", formats.p_value),
@@ -39,6 +42,10 @@ OPTIONAL = (
     Column("sd_run", "sd, run", formats.points),
 )
 PLACE = (Column("data", "data"), Column("learner", "learner"), Column("query", "query"))
+RUNS = (
+    *(Column(name, name) for name in (*RUN, "classifier")),
+    *(Column(name, name, formats.percent) for name in ENDPOINTS),
+)
 POOL = (Column("arm", "initial pool"), *PLACE)
 QUERY = (Column("query", "query"), Column("arm", "initial pool"), *PLACE[:2])
 
@@ -52,7 +59,9 @@ def section(material: Material) -> Section:
         "p < .05 after Holm's correction over all comparisons of the endpoint; else undecided. "
         "“Detectable” "
         "is the smallest true difference that the first step of this correction would have found "
-        "with 80 % power. Equivalence is each comparison's own, uncorrected. "
+        "with 80 % power. Equivalence is each comparison's own, uncorrected. “Low” and “high” are "
+        "the limits of the 95 % t interval, uncorrected too, so that it may leave the margin where "
+        "the verdict is equivalent, and leave out zero where it is undecided. "
         "“Scope” says what the intervals speak of: with one pretext model behind all pools, "
         "queries or learners, of that model alone."
     ]
@@ -68,6 +77,9 @@ def section(material: Material) -> Section:
             f"verdicts_pools_{endpoint}", f"Pools against the random pool: {title}", keys, table
         )
     blocks += _queries(material.query_verdicts)
+    title = "What was compared: a row a run"
+    ends = endpoints(material.runs, material.metric)
+    blocks.append(Table("endpoints", title, ends, RUNS, folded=True))
     return Section("Verdicts", blocks)
 
 
@@ -88,7 +100,10 @@ def pictures(table: pd.DataFrame, endpoint: str, margin: float) -> list[Block]:
             + "."
         )
         draw = partial(differences, part, margin, "difference to the random pool, points")
-        note = "Points of accuracy with their 95 % t interval; the gray band is the margin."
+        note = (
+            "Points of accuracy with their 95 % t interval; the gray band is the margin. Hollow: "
+            "undecided."
+        )
         found.append(
             Picture(name, f"{data}, {learner}: {title}, pool minus random", alt, draw, note)
         )
