@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from active import formats
 from active.figures.ranks import critical_difference
 from active.figures.style import render
 from active.figures.toy import learn, toy_classes, toy_pools
