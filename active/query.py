@@ -208,8 +208,8 @@ def check_finite(gathered: Gathered, ids: list[str]) -> None:
         raise UserError(
             f"what the query keeps is NaN for {bad.sum()} of {count} unlabeled samples, "
             f"first {ids[gathered.indices[bad.argmax()]]}: the model's training diverged, where a "
-            "smaller --learner.lr may help (--query.lr if the query trains one), or its own "
-            "arithmetic made it"
+            "smaller --learner.lr may help (--query.lr if the query trains one), or the query "
+            "divides by zero or the like"
         )
 
 
