@@ -31,6 +31,9 @@ def disconnect():
     store.add("left", 1)
     while store.add("left", 0) < dist.get_world_size():
         time.sleep(0.05)
+    store.add("gone", 1)
+    while dist.get_rank() == 0 and store.add("gone", 0) < dist.get_world_size():
+        time.sleep(0.05)  # the store ends with this rank
     destroy()
 
 def connected(*given, **named):

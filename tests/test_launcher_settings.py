@@ -36,7 +36,10 @@ Cli = Any
         ),
         ("--launcher.partition gpu -m", "--launcher.partition needs a --launcher that has"),
         ("--launcher local --launcher.additional_parameters.nice 9", "unknown setting 'launcher."),
-        ("--launcher slurm --launcher.timeout_min abc", "--launcher.timeout_min: Value 'abc'"),
+        (
+            "--launcher slurm --launcher.timeout_min abc",
+            "--launcher.timeout_min must be a whole number, not 'abc'",
+        ),
         ("--launcher slurm --launcher.setup a", "--launcher.setup: a list is needed, as in"),
         (
             "--launcher slurm --launcher.additional_parameters a",
@@ -79,7 +82,7 @@ def test_options_of_slurm(flags: list[str], lines: list[str]) -> None:
     from submitit.slurm.slurm import _make_sbatch_string
 
     line = parse(["--launcher", "slurm", *flags])
-    assert parse(line.argv).argv == line.argv
+    assert parse(line.launcher).launcher == line.launcher
     check_launcher(line.launcher)
     with composer():
         words = [*line.launcher, "folder=x"]
