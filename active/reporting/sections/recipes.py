@@ -80,12 +80,12 @@ def _models(material: Material) -> list[Block]:
 
 
 def _used(artifacts: list[Artifact], readers: dict[str, str]) -> list[Artifact]:
-    """Those that the runs read, and what these stand on; all where none is read."""
+    """Those that the runs read, and what these stand on; all where none of those is there."""
     parents = {a.name: set(a.record["parents"]) for a in artifacts}
     names = set(readers) & set(parents)
     while more := {p for name in names for p in parents.get(name, ())} - names:
         names |= more
-    return [a for a in artifacts if a.name in names or not readers]
+    return [a for a in artifacts if a.name in names or not names]
 
 
 def _row(artifact: Artifact, readers: str | None) -> dict[str, Any]:
