@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.cluster import KMeans as ScikitKMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from pretext.module import Embedding, PretextModule, count_clusters, describe, rebuild
+from pretext.module import Embedding, PretextModule, count_clusters
 
 
 class KMeans(PretextModule):
@@ -43,7 +44,7 @@ class KMeans(PretextModule):
             raise ValueError(f"starts must be at least 1, not {starts}")
         self.num_clusters, self.starts = count_clusters(clusters, inputs), starts
         if parent is not None:
-            self._stand_on(rebuild(parent))
+            self._stand_on(_rebuild(parent))
 
     @property
     def network(self) -> nn.Module:
@@ -68,7 +69,7 @@ class KMeans(PretextModule):
     def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
         assert found is not None
         self._stand_on(parent.eval())
-        self.hparams["parent"] = describe(parent)
+        self.hparams["parent"] = _describe(parent)
         self.centers.copy_(torch.from_numpy(found))
 
     def embed(self, images: Tensor) -> Embedding:
@@ -84,3 +85,15 @@ class KMeans(PretextModule):
         assert embedding.clusters is not None
         distance, cluster = self._distances(embedding.features).min(dim=1)
         return {"cluster": cluster, "distance": distance}
+
+
+def _describe(module: PretextModule) -> dict[str, Any]:
+    """Type and arguments of a module as plain Python, for the checkpoint."""
+    kind = type(module)
+    return {"type": f"{kind.__module__}.{kind.__qualname__}", "arguments": dict(module.hparams)}
+
+
+def _rebuild(description: dict[str, Any]) -> PretextModule:
+    """A module as `_describe` saw it, with fresh weights."""
+    file, _, name = description["type"].rpartition(".")
+    return getattr(import_module(file), name)(**description["arguments"]).eval()

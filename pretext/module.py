@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -256,15 +255,3 @@ def count_clusters(clusters: int | None, inputs: dict[str, Any]) -> int:
     if count < 2:
         raise ValueError(f"clusters must be at least 2, not {count}")
     return min(count, inputs["num_train"])
-
-
-def describe(module: PretextModule) -> dict[str, Any]:
-    """Type and arguments of a module as plain Python, for the checkpoint of one that holds it."""
-    kind = type(module)
-    return {"type": f"{kind.__module__}.{kind.__qualname__}", "arguments": dict(module.hparams)}
-
-
-def rebuild(description: dict[str, Any]) -> PretextModule:
-    """A module as `describe` saw it, with fresh weights."""
-    file, _, name = description["type"].rpartition(".")
-    return getattr(import_module(file), name)(**description["arguments"]).eval()
