@@ -27,7 +27,7 @@ WORDS: dict[Any, str] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text",
     type(None): "null",
 }  # fmt: skip
-KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+KINDS = {"Integer": WORDS[int], "Float": WORDS[float], "Boolean": WORDS[bool]}  # OmegaConf's
 NO_LIST = "a list is needed, as in '[a, b]'"
 schema.register()
 resolvers.register()

@@ -30,7 +30,8 @@ def where_exact(tensor: Tensor) -> Tensor:
 
 def exact(features: Tensor) -> Tensor:
     """Rows in float64, rounded to multiples of 2^-24, so that their products are exact."""
-    return (features.double() * 2.0**24).round_().mul_(2.0**-24)
+    copied = features.to(torch.float64, copy=True)  # one, and never the caller's own
+    return copied.mul_(2.0**24).round_().mul_(2.0**-24)
 
 
 def exact_blocks(features: Tensor) -> Iterator[Tensor]:

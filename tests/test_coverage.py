@@ -247,6 +247,15 @@ def test_all_alike(labeled: list[int] | None) -> None:
             check(picks, budget, labeled, 2500)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_features_stay_as_they_are(kind: torch.dtype) -> None:
+    features = (mixture(60, 0) / 3).to(kind)
+    before = features.clone()
+    for select in (k_center, max_herding, typiclust, lambda f, b: probcover(f, b, 0.5)):
+        select(features, 9)
+        assert torch.equal(features, before)
+
+
 @pytest.mark.parametrize("num", [1, 2])
 def test_one_and_two_samples(num: int) -> None:
     features = mixture(num, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,8 +51,6 @@ def test_pools_of_one_process_are_those_of_their_own_models(cli: Cli, tmp_path: 
 
 def scores_of(folder: Path) -> list[tuple[int, np.ndarray]]:
     """The pretext seed and scores of each artifact."""
-    import json
-
     found = (folder / "artifacts/digits").glob("vae-*")
     return [
         (

@@ -48,13 +48,13 @@ class TypiClust(Init):
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
         positions = typiclust(
-            _features(candidates),
+            _features(candidates, candidates.indices),
             budget,
             seed=seed % 2**32,  # the seeds that k-means takes
             max_clusters=self.max_clusters,
             neighbors=self.neighbors,
         )
-        return _samples(candidates, positions)
+        return candidates.indices[positions.cpu().numpy()]
 
 
 class ProbCover(Init):
@@ -82,7 +82,7 @@ class ProbCover(Init):
         return _in_random_order(candidates, seed, partial(probcover, budget=budget, delta=delta))
 
     def radius(self, candidates: Candidates) -> float:
-        features = _features(candidates)
+        features = _features(candidates, candidates.indices)
         return purity_radius(features, self._labels(candidates, features), self.purity)
 
     def _labels(self, candidates: Candidates, features: Tensor) -> Tensor:
@@ -111,11 +111,11 @@ class MaxHerding(Init):
         return _in_random_order(candidates, seed, select)
 
 
-def _features(candidates: Candidates) -> Tensor:
-    """(M, D) float32 features of the candidates alone, on the device that is to choose."""
+def _features(candidates: Candidates, samples: np.ndarray) -> Tensor:
+    """(n, D) float32 features of these samples, on the device that is to choose."""
     if candidates.features is None:
         raise UserError("this init needs features, and the pretext artifact has none")
-    rows = np.asarray(candidates.features[candidates.indices], dtype=np.float32)
+    rows = np.asarray(candidates.features[samples], dtype=np.float32)
     return torch.from_numpy(rows).to(candidates.device)
 
 
@@ -125,9 +125,4 @@ def _in_random_order(
     """What it selects of rows in the seed's order: files, which may lie class by class, in theirs
     would decide between equal ones."""
     order = random_order(seed, candidates.indices)
-    rows = torch.from_numpy(np.searchsorted(candidates.indices, order)).to(candidates.device)
-    return order[select(_features(candidates)[rows]).cpu().numpy()]
-
-
-def _samples(candidates: Candidates, positions: Tensor) -> np.ndarray:
-    return candidates.indices[positions.cpu().numpy()]
+    return order[select(_features(candidates, order)).cpu().numpy()]
