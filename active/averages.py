@@ -8,6 +8,8 @@ from scipy.stats import t as student
 from active.columns import CONTROL, CURVE, LABELED, METRIC
 from active.estimate import ALPHA
 
+GIVEN = ["data", "query", "arm"]  # under which learners are put side by side
+
 
 def curve_table(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     """The mean curve of each pool: a row per (data, learner, query, arm, labeled).
@@ -31,6 +33,18 @@ def difference_table(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     paired = values[values["arm"] != CONTROL].merge(control, on=keys, suffixes=("", "/random"))
     paired[metric] -= paired.pop(f"{metric}/random")
     return _summary(paired, metric)
+
+
+def learner_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a `curve_table` that put learners side by side, the best mean first.
+
+    Of each (data, query, arm) that has several learners, at the last budget that all of them have.
+    """
+    several = curves.groupby(GIVEN)["learner"].transform("nunique")
+    shared = curves.groupby([*GIVEN, "labeled"])["learner"].transform("nunique")
+    table = curves[(several > 1) & (shared == several)]
+    table = table[table["labeled"] == table.groupby(GIVEN)["labeled"].transform("max")]
+    return table.sort_values([*GIVEN, "mean"], ascending=[True] * len(GIVEN) + [False])
 
 
 def _per_seed(runs: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -37,7 +37,7 @@ class VAAL(Trainable):
         beta: weight of the KL.
         adversary: weight of the discriminator's opinion in the VAE's loss.
         reduction: of the VAE's loss, see `vae_objective`.
-        lr: of both Adams (study: 5e-4), multiplied by .9 25 times.
+        lr: of both Adams (study: 5e-4), multiplied by .9 24 times on the way.
         seed: of the noise in the codes, which differs between ranks.
     """
 

@@ -28,7 +28,8 @@ def probcover(
 ) -> Tensor:  # fmt: skip
     """ProbCover (Yehuda et al. 2022): the sample with most uncovered ones at a distance < delta.
 
-    Once all are covered, what is left of the budget goes to greedy k-center, which goes on with
+    The paper draws from the five samples with most, at random; here it is always the first. Once
+    all are covered, what is left of the budget goes to greedy k-center, which goes on with
     spreading where the official code takes whatever comes first.
     """
     labeled = check_budget(features, budget, labeled)

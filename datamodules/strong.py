@@ -9,7 +9,9 @@ Van Gansbeke et al. 2020, "SCAN: Learning to Classify Images without Labels", af
 - Images stay float32 between operations, and are sampled bilinearly, once; PIL rounds to 256
   levels after each operation and takes the nearest pixel.
 - The hole is `side` pixels wide; the authors' is 2 (side // 2), none for one pixel.
-- Their RandomCrop(32) of 32-pixel images does nothing and is left out.
+- Their RandomCrop(32) of 32-pixel images does nothing and is left out. The initial-pools study's
+  code has random resized crops instead (areas of .08 to 1), and holes of up to 16 pixels on all of
+  its data; here they are of up to half a side, which is 32 on Tiny ImageNet.
 """
 
 from __future__ import annotations
@@ -91,8 +93,8 @@ class StrongViews:
         flip: whether to mirror half of the images left to right.
         ops: operations for each image, drawn with replacement, uniformly from `OPERATIONS`.
         cutout: largest side of the hole, as a share of the image's; 0 for none.
-        crop_scale: smallest area of a random resized crop before; None, as in the paper's code for
-            small images: no crop.
+        crop_scale: smallest area of a random resized crop before (the initial-pools study: .08);
+            None, as in SCAN's code for small images: no crop.
         fill: in the hole, one value or one for each channel, in 0 to 1. The paper's is the mean of
             the data, 0 after normalization.
     """

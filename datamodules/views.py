@@ -56,7 +56,8 @@ class SimCLRViews:
     """Two views of each image (SimCLR, Chen et al. 2020): crop, flip, color jitter, gray.
 
     (N, C, H, W) -> (2N, C, H, W): the first view of all, then the second of all. Without blur, as
-    the paper trains on CIFAR-10. On one-channel images the jitter is of brightness and contrast.
+    its authors train on CIFAR-10; the study lists blur, which its code does not have. On images of
+    one channel the jitter is of brightness and contrast.
 
     Args:
         crop_scale: smallest area of a crop; the paper has 0.08, most CIFAR code 0.2.

@@ -18,6 +18,8 @@ def knn_accuracy(
 ) -> float:
     """Accuracy of weighted k-NN votes, k = 20, weights e^{cosine / .1} (Wu et al., 2018).
 
+    The study's code has k = 100.
+
     Args:
         bank, probe: (N, D), (M, D) of unit length, on one device.
         bank_labels, probe_labels: (N,), (M,) int64.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from active.averages import curve_table, difference_table
+from active.averages import curve_table, difference_table, learner_table
 from active.reporting.blocks import Answers, Chart, Table
 from active.reporting.material import Material, read_material
 from active.reporting.sections import answer, costs, curves, ranking, verdicts
@@ -129,3 +130,31 @@ def test_the_answer_is_that_of_the_area_where_the_ends_say_another() -> None:
     assert set(table[table["endpoint"] == "final"]["verdict"]) == {"equivalent"}
     made: Any = SimpleNamespace(pool_verdicts=table, margin=0.01, unfinished=[])
     assert answer.summary(made)[0].startswith("Yes, for 2 of 2 comparisons")
+
+
+def test_settings_are_put_side_by_side_by_validation_accuracy(tmp_path: Path) -> None:
+    """What `tune` is for: a table, and no curve of a single point; the test may say otherwise."""
+    validation = {"resnet18-lr0.1": 0.4, "resnet18-lr0.005": 0.7, "resnet18": 0.6}
+    for learner, accuracy in validation.items():
+        for seed in range(3):
+            names = ("digits", "random", "random", learner)
+            file = write_run(tmp_path, names, seed, np.array([1 - accuracy])) / "cycles.jsonl"
+            rows = pd.read_json(file, lines=True).assign(**{"val/acc": accuracy + seed / 100})
+            file.write_text(rows.to_json(orient="records", lines=True).rstrip() + "\n")
+    material = read_material(tmp_path / "runs", "made", None, "val/acc", 0.01, "labeled")
+    section = curves.section(material)
+    table = tables_of(section)["learners"]
+    assert table["learner"].tolist() == ["resnet18-lr0.005", "resnet18", "resnet18-lr0.1"]
+    assert table["mean"].tolist() == pytest.approx([0.71, 0.61, 0.41])
+    assert not any(isinstance(block, Chart) for block in section.blocks)
+
+
+def test_learners_are_compared_at_the_last_budget_that_all_have() -> None:
+    short, long = study({}, end=5, learner="linear"), study({}, end=5)
+    curve = curve_table(pd.concat([short[short["cycle"] < 2], long]))
+    table = learner_table(curve)
+    assert set(table["labeled"]) == {short[short["cycle"] == 1]["pool/labeled"].iloc[0]}
+    assert table.groupby(["query", "arm"])["learner"].nunique().tolist() == [2] * 10
+    best = table.groupby(["query", "arm"])["mean"].transform("max")
+    assert (table["mean"] == best)[::2].all()
+    assert learner_table(curve_table(long)).empty

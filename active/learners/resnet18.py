@@ -21,7 +21,8 @@ class ResNet18Learner(Learner):
     """The study's classifier, from fresh weights in each cycle.
 
     Args:
-        warm_start: go on from the last cycle's weights, as the study's code did.
+        warm_start: go on from the last cycle's best-validation weights, with a fresh optimizer; the
+            study's code went on from its last epoch's, with the optimizer's state.
         min_steps: see `Training`.
         batch_size: the global one, over all devices.
         optimizer, lr, weight_decay, schedule, width, stem, max_pool, projection: see `Classifier`.

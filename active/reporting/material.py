@@ -28,6 +28,7 @@ METRICS = {
     "test/acc_last": "test accuracy of the last epoch",
     "test/balanced_acc": "balanced test accuracy",
     "test/acc_ensemble": "test accuracy of the committee's mean",
+    "val/acc": "validation accuracy",
 }
 READERS = {"init_artifact": "pool", "query_artifact": "query", "learner_artifact": "learner"}
 POOL_FILES = 20_000  # so many selections are read at most: about 10 seconds

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from active import formats
+from active.averages import learner_table
 from active.columns import CONTROL, ordered
 from active.figures.curves import learning_curves
 from active.figures.style import styles
@@ -52,8 +53,9 @@ def section(material: Material) -> Section:
         "a seed are averaged first, so that these intervals speak of the models that were trained; "
         "those of the verdicts speak of others as well."
     ]
+    blocks += _side_by_side(material)
     differences = material.differences
-    groups = list(material.curves.groupby(["data", "learner"]))
+    groups = [(names, t) for names, t in material.curves.groupby(["data", "learner"]) if len(t) > 1]
     for (data, learner), table in groups:
         part = differences[(differences["data"] == data) & (differences["learner"] == learner)]
         blocks.append(_chart(material, table, part, BY_QUERY, f"{data}, {learner}"))
@@ -69,6 +71,16 @@ def section(material: Material) -> Section:
         Table("curves", "All points of the curves", material.curves, COLUMNS, folded=True)
     )
     return Section("Learning curves", blocks)
+
+
+def _side_by_side(material: Material) -> list[Block]:
+    table = learner_table(material.curves)
+    if table.empty:
+        return []
+    name = material.metric_name
+    title = f"Learners and their settings side by side, by mean {name}"
+    text = "Under each query and pool at the last budget that all of these learners have."
+    return [text, Table("learners", title, table, COLUMNS)]
 
 
 def _chart(
