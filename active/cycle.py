@@ -15,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
-from active.columns import ARTIFACTS
 from active.committee import Committee, Votes, load_committee, mean_row
 from active.cycle_zero import CycleZero
 from active.display import Display
@@ -182,11 +181,8 @@ class Run:
         return classifier, row
 
     def _describe_arm(self) -> dict[str, Any]:
-        ready, artifacts = self.ready, zip(ARTIFACTS, self.read, strict=True)
-        return {
-            "classifier": ready.learner.kind(ready.dropout, ready.members),
-            **{name: read.name if read is not None else None for name, read in artifacts},
-        }
+        kind = self.ready.learner.kind(self.ready.dropout, self.ready.members)
+        return {"classifier": kind, **self.read.names}
 
     def _describe_pool(self) -> dict[str, Any]:
         labeled = self.pools.labeled

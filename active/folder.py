@@ -76,6 +76,10 @@ class RunFolder:
         self._compare(known, config)
         self._compare(stored, stored if environment is None else environment)
 
+    def config(self) -> dict[str, Any]:
+        """The settings that the run was begun with, and where."""
+        return yaml.safe_load((self.path / CONFIG).read_text())
+
     def _compare(self, known: dict[str, Any], config: dict[str, Any]) -> None:
         old, new = flatten(known), flatten(config)
         differ = [

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from active.arm import build_learner
+from active.columns import ARTIFACTS
 from active.cycle import Run
 from active.cycle_zero import CycleZero
 from active.display import Display, cycles_table
@@ -20,7 +21,7 @@ from active.dry_run import dry_run
 from active.first_pool import choose_first
 from active.folder import RunFolder
 from active.learner import Seen
-from active.needs import artifact_of, read_all, stages_of
+from active.needs import Read, artifact_of, read_all, stages_of
 from active.origin import describe_origin
 from active.prepare import Setup, prepare
 from active.run_loggers import describe, make_loggers
@@ -35,8 +36,9 @@ from datamodules.errors import UserError
 from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
-from pretext.loggers import opened
+from pretext.loggers import Sink, opened
 from pretext.setup import devices_of
+from pretext.wandb_log import knows
 
 log = logging.getLogger("initial_pools")
 
@@ -99,9 +101,10 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     if ready.images.classes is None:
         _list_to_label(ready, devices, folder)
     elif unfinished:
-        _cycles(job, ready, devices, folder, rows, identity)
+        _cycles(job, ready, devices, folder, rows)
     else:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
+        _tell_wandb(job, ready, devices, folder, rows)
 
 
 def _identity(job: Job, ready: Setup) -> dict[str, Any]:
@@ -120,7 +123,6 @@ def _cycles(
     devices: Devices,
     folder: RunFolder,
     rows: list[dict[str, Any]],
-    identity: dict[str, Any],
 ) -> None:
     """The cycles after those whose `rows` are there."""
     read = read_all(ready)
@@ -133,10 +135,13 @@ def _cycles(
         folder.path, len(rows), ready.config.cycles, devices.kind, hardware(devices.kind),
         devices.precision,
     )  # fmt: skip
-    info = describe(job, folder, len(rows), identity, ready.query.curves)
-    nodes, classes = ready.config.logger, ready.images.classes or ()
+
+    def make() -> Iterator[Sink]:
+        info = describe(job, folder, len(rows), read.names, ready.query.curves)
+        return make_loggers(ready.config.logger, info, read, rows, ready.images.classes or ())
+
     with (
-        opened(lambda: make_loggers(nodes, info, read, rows, classes), devices) as loggers,
+        opened(make, devices) as loggers,
         Display(ready.plans, len(rows), devices.is_zero) as display,
     ):
         loop = Run(
@@ -149,6 +154,22 @@ def _cycles(
     if devices.is_zero:
         print(folder.path)
         Console().print(cycles_table(folder.rows()))
+
+
+def _tell_wandb(
+    job: Job, ready: Setup, devices: Devices, folder: RunFolder, rows: list[dict[str, Any]]
+) -> None:
+    """A finished run's rows, where W&B has none of it: its run was made without, or for a sweep."""
+    node = ready.config.logger.get("wandb")
+    if node is None or devices.decide(lambda: knows(folder.path)):
+        return
+
+    def make() -> Iterator[Sink]:
+        info = describe(job, folder, len(rows), {name: rows[-1].get(name) for name in ARTIFACTS})
+        return make_loggers({"wandb": node}, info, Read(), rows, ready.images.classes or ())
+
+    with opened(make, devices):
+        pass
 
 
 def classifier_devices(job: Job) -> Devices:

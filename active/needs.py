@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from active.columns import ARTIFACTS
 from active.prepare import Setup
 from pretext.artifacts import Artifact
 from pretext.request import Stage, stage_of
@@ -13,9 +14,15 @@ from pretext.setup import context_of, pretext_devices
 class Read(NamedTuple):
     """The artifacts that a run reads; None: none."""
 
-    init: Artifact | None
-    query: Artifact | None
-    learner: Artifact | None
+    init: Artifact | None = None
+    query: Artifact | None = None
+    learner: Artifact | None = None
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """By the columns of a row."""
+        found = zip(ARTIFACTS, self, strict=True)
+        return {column: read.name if read is not None else None for column, read in found}
 
 
 def read_all(ready: Setup) -> Read:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from active.columns import PARTS
 from active.folder import RunFolder
 from active.needs import Read
-from conf.compose import build, flatten
-from conf.identity import is_volatile
+from conf.compose import build
 from conf.jobs import Job
 from pretext.loggers import RunInfo, Sink
 
 CURVES = ("train/loss", "val/acc")
 CYCLE_METRICS = (
-    "test/acc", "test/acc_last", "test/nll", "test/ece", "test/balanced_acc", "pool/labeled",
-    "pool/fraction", "pool/classes", "pool/entropy", "pool/validation_labels", "time/train_s",
-    "time/query_s",
+    "test/acc", "test/acc_last", "test/nll", "test/ece", "test/balanced_acc", "test/acc_ensemble",
+    "test/nll_ensemble", "pool/labeled", "pool/fraction", "pool/classes", "pool/entropy",
+    "pool/validation_labels", "time/train_s", "time/query_s",
 )  # fmt: skip
 
 
@@ -26,18 +24,21 @@ def describe(
     job: Job,
     folder: RunFolder,
     first_cycle: int,
-    identity: dict[str, Any],
-    own_curves: tuple[str, ...],
+    artifacts: dict[str, str | None],
+    own_curves: tuple[str, ...] = (),
 ) -> RunInfo:
-    """What loggers are told of the run; W&B goes on with the run of the same id."""
-    same = {k: v for k, v in flatten(identity).items() if not is_volatile(k)}
-    text = json.dumps([job.name.path, same], sort_keys=True, default=str)
+    """What loggers are told of the run, which reads these `artifacts`.
+
+    Names of options stand beside the settings and not above them: a sweep writes its own parameters
+    `data`, `init` and `query` over those of its run.
+    """
+    arm, options = job.name.arm, (part.split("-")[0] for part in job.name.arm)
+    names = dict(zip(PARTS, options, strict=False)) | {"seed": job.config.seed}
     return RunInfo(
         folder=folder.path,
-        id=hashlib.sha256(text.encode()).hexdigest()[:16],
         group=job.name.experiment,
-        name="/".join((*job.name.arm, job.name.seed)),
-        config=identity,
+        name="/".join((*arm, job.name.seed)),
+        config={**names, "arm": "/".join(arm), **artifacts, "settings": folder.config()},
         job_type="active",
         axes=("cycle", "epoch"),
         curves=CURVES,

@@ -27,8 +27,7 @@ PER_CLASS = "test/acc_per_class"
 class RunInfo:
     """What a logger may want to know of what it logs."""
 
-    folder: Path
-    id: str  # from what is computed: what is restarted continues
+    folder: Path  # what is restarted there continues
     group: str
     name: str
     config: dict[str, Any]

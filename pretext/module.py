@@ -67,6 +67,7 @@ class PretextModule(Trainable):
 
     recipe: ClassVar[int] = 1  # raised when the meaning of what it leaves changes
     leaves: ClassVar[tuple[str, ...]] = ("features",)  # of scores, clusters, features
+    curves: ClassVar[tuple[str, ...]] = ()  # logged by epoch besides those of every model
     drop_last: ClassVar[bool] = False
     gathers: ClassVar[bool] = False  # the loss is of all ranks' samples, not a mean of its own
     has_backbone: ClassVar[bool] = True  # the one ResNet-18

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from datamodules.sources import Imbalanced, Source
 from pretext.devices import PRECISIONS, Devices
 from pretext.loggers import RunInfo, Sink
 from pretext.request import IF_MISSING, Context, Stage
+from pretext.wandb_server import in_sweep
 
 CURVES = ("train/loss", "val/loss", "knn/acc", "cluster/acc", "cluster/nmi", "cluster/ari")
 CHOICES = {
@@ -127,20 +127,19 @@ def context_of(config: Any, images: Images, devices: Devices, seed: int) -> Cont
 
 def stage_loggers(stage: Stage, nodes: dict[str, Any], first: int) -> Iterator[Sink]:
     """The configured loggers, with a folder beside the artifact: `logs/<model>-<fingerprint>/`."""
-    if "WANDB_SWEEP_ID" in os.environ:  # W&B would take it for the agent's run itself
+    if in_sweep():  # W&B would take it for the agent's run itself
         nodes = {name: node for name, node in nodes.items() if name != "wandb"}
     artifact = stage.artifact
     folder = artifact.path.parent / "logs" / artifact.name
     folder.mkdir(parents=True, exist_ok=True)
     info = RunInfo(
         folder=folder,
-        id=stage.fingerprint,
         group=stage.context.name,
         name=f"{stage.context.name}/{artifact.name}",
         config={"data": stage.context.name, "model": stage.settings, "seed": stage.context.seed},
         job_type="pretext",
         axes=("epoch",),
-        curves=CURVES,
+        curves=(*CURVES, *stage.type.curves),
         first=first,
     )
     return (build(node, info=info) for node in nodes.values())

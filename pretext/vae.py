@@ -42,6 +42,8 @@ class VAE(PretextModule):
     leaves: ClassVar[tuple[str, ...]] = ("scores", "features")
     has_backbone: ClassVar[bool] = False
 
+    curves = ("train/kl",)
+
     def __init__(
         self,
         inputs: dict[str, Any],

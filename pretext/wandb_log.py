@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import logging
-import netrc
 import os
+import secrets
 import shlex
-import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
 from pytorch_lightning.loggers import WandbLogger
 
 from datamodules.errors import UserError
+from datamodules.files import write_atomic
 from pretext.loggers import PER_CLASS, Chosen, RunInfo, Sink
+from pretext.wandb_server import in_sweep, logged_in, reachable
 
 UPLOAD = 4  # times the timeout, for what is left to upload when a run ends
+UNSENT = "unsent"  # beside what an online run could not upload before it ended
 
 log = logging.getLogger("initial_pools")
 
@@ -29,22 +28,25 @@ class WandbSink(WandbLogger, Sink):
 
     cycle_metrics: tuple[str, ...] = ()
 
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass  # the config has them
+
     def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
-        values = {name: row[name] for name in self.cycle_metrics}
+        values = {name: row[name] for name in self.cycle_metrics if name in row}
         values[PER_CLASS] = dict(zip(classes, row[PER_CLASS], strict=True))
         self.experiment.log(values | {"cycle": row["cycle"]})
 
     def log_chosen(self, chosen: Chosen) -> None:
+        """As images: for a table W&B asks its server, and waits long where that is gone."""
         import wandb
 
-        table = wandb.Table(columns=["cycle", "rank", "id", "image", "label", "score"])
-        for rank, image in enumerate(chosen.images):
-            picture = wandb.Image(np.squeeze(image.transpose(1, 2, 0)))
-            table.add_data(
-                chosen.cycle, rank, chosen.ids[rank], picture, chosen.labels[rank],
-                float(chosen.scores[rank]),
-            )  # fmt: skip
-        self.experiment.log({"chosen": table, "cycle": chosen.cycle})
+        told = zip(chosen.ids, chosen.labels, chosen.scores, strict=False)
+        captions = [f"{i}: {name}, {label}, {s:.4g}" for i, (name, label, s) in enumerate(told)]
+        pictures = [
+            wandb.Image(np.squeeze(image.transpose(1, 2, 0)), caption=caption)
+            for image, caption in zip(chosen.images, captions, strict=True)
+        ]
+        self.experiment.log({"chosen": pictures, "cycle": chosen.cycle})
 
     def log_pool(self, described: dict[str, Any], sheet: np.ndarray) -> None:
         import wandb
@@ -58,18 +60,37 @@ class WandbSink(WandbLogger, Sink):
 
         artifact = wandb.Artifact(path.name, type="pretext")
         artifact.add_file(str(path / "record.json"))
-        if made:
-            self.experiment.log_artifact(artifact)
-        elif not self.experiment.settings._offline:  # W&B can note a use only where it is online
-            self.experiment.use_artifact(artifact)
+        try:
+            if made:
+                self.experiment.log_artifact(artifact)
+            elif not self.experiment.settings._offline:  # W&B notes a use only where it is online
+                self.experiment.use_artifact(artifact)
+        except (wandb.errors.Error, ValueError) as error:
+            log.warning("W&B did not take the artifact %s (%s)", path.name, _line(error))
 
     def close(self, failed: bool = False) -> None:
         run = self.experiment
-        offline, folder, run_id = run.settings._offline, Path(run.dir).parent.parent, run.id
+        offline, part, run_id = run.settings._offline, Path(run.dir).parent, run.id
         run.finish(exit_code=int(failed))
-        if offline or getattr(run, "_finish_timed_out", False):
-            parts = sorted(glob.glob(str(folder / f"*run-*-{run_id}")))
-            log.info("to upload to W&B: wandb sync --id %s %s", run_id, shlex.join(parts))
+        if getattr(run, "_finish_timed_out", False):
+            (part / UNSENT).touch()
+        elif not offline:
+            return
+        parts = [str(part) for part in unsent(part.parent, run_id)]
+        online = "--include-online " if any("offline-run" not in part for part in parts) else ""
+        log.info("to upload to W&B: wandb sync %s--id %s %s", online, run_id, shlex.join(parts))
+
+
+def unsent(folder: Path, run_id: str) -> list[Path]:
+    """The parts of a run that W&B's server does not have, as far as is known here, oldest first."""
+    parts = [
+        part
+        for part in folder.iterdir()
+        if part.name.endswith(f"-{run_id}")
+        and (part.name.startswith("offline-run-") or (part / UNSENT).exists())
+        and not any(part.glob("*.synced"))
+    ]
+    return sorted(parts, key=lambda part: part.name.removeprefix("offline-"))
 
 
 def open_wandb(
@@ -82,7 +103,9 @@ def open_wandb(
 ) -> WandbSink:
     """A W&B run: online if logged in and the server answers within `timeout` s, else offline.
 
-    What is not uploaded `UPLOAD * timeout` s after the run's end stays in its folder.
+    A folder has one W&B run: what is restarted there continues it, what is done again in another
+    folder is another one. What is not uploaded `UPLOAD * timeout` s after the run's end stays in
+    its folder.
     """
     import wandb
 
@@ -91,7 +114,7 @@ def open_wandb(
         "entity": entity,
         "group": group or info.group,
         "name": info.name,
-        "id": info.id,
+        "id": _run_id(info.folder),
         "dir": str(info.folder.resolve()),
         "config": info.config,
         "job_type": info.job_type,
@@ -100,22 +123,41 @@ def open_wandb(
         silent=True, console="off", init_timeout=timeout / 2, finish_timeout=UPLOAD * timeout
     )
     run = _begin(arguments, settings, offline, timeout)
+    if not run.settings._offline and run.url:
+        log.info("W&B: %s", run.url)
     _define_axes(run, info)
     sink = WandbSink(experiment=run, project=project)
     sink.cycle_metrics = info.cycle_metrics
     return sink
 
 
+def knows(folder: Path) -> bool:
+    """Whether a finished run has its W&B run; in a sweep, whose agent brings one, never."""
+    return _id_file(folder).exists() and not in_sweep()
+
+
+def _id_file(folder: Path) -> Path:
+    return folder / "wandb" / "id"
+
+
+def _run_id(folder: Path) -> str:
+    file = _id_file(folder)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, secrets.token_hex(8).encode())
+    return file.read_text()
+
+
 def _begin(arguments: dict[str, Any], settings: Any, offline: bool, timeout: float) -> Any:
     import wandb
 
     mode = os.environ.get("WANDB_MODE", "online")
-    if not offline and mode == "online" and _logged_in():
-        if _reachable(timeout / 3):
+    if not offline and mode == "online" and logged_in():
+        if reachable(timeout / 3):
             try:
                 return wandb.init(**arguments, resume="allow", settings=settings)
             except wandb.errors.Error as error:
-                log.warning("W&B refused the run (%s); it is kept offline", str(error).strip())
+                log.warning("W&B refused the run (%s); it is kept offline", _line(error))
                 wandb.teardown()
         else:
             log.warning("W&B does not answer; the run is kept offline")
@@ -123,7 +165,11 @@ def _begin(arguments: dict[str, Any], settings: Any, offline: bool, timeout: flo
     try:
         return wandb.init(**arguments, settings=settings)
     except wandb.errors.Error as error:
-        raise UserError(f"W&B refused the run: {' '.join(str(error).split())}") from error
+        raise UserError(f"W&B refused the run: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _define_axes(run: Any, info: RunInfo) -> None:
@@ -131,32 +177,9 @@ def _define_axes(run: Any, info: RunInfo) -> None:
         for name in (*info.cycle_metrics, PER_CLASS, f"{PER_CLASS}.*"):
             if name != "pool/labeled":
                 run.define_metric(name, step_metric="pool/labeled")
+        for name in ("chosen", "initial_pool"):
+            run.define_metric(name, step_metric="cycle")
     for name in info.curves:
         run.define_metric(name, step_metric="epoch")
     for name in info.own_curves[1:]:
         run.define_metric(name, step_metric=info.own_curves[0])
-
-
-def _server() -> Any:
-    return urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-
-
-def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    with contextlib.suppress(OSError, netrc.NetrcParseError):
-        file = os.environ.get("NETRC") or str(Path.home() / ".netrc")
-        return netrc.netrc(file).authenticators(_server().hostname) is not None
-    return False
-
-
-def _reachable(seconds: float) -> bool:
-    """Whether the server takes a connection; a proxy, where one is set, is left to W&B."""
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    port = _server().port or (80 if _server().scheme == "http" else 443)
-    try:
-        with socket.create_connection((_server().hostname, port), timeout=seconds):
-            return True
-    except OSError:
-        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import re
 import shlex
@@ -16,12 +15,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from active.columns import ARTIFACTS
 from datamodules.sources import Digits
+from pretext import wandb_log, wandb_server
 from tests.conftest import ROOT, TINY, only_run, rows_of, run_cli, selected_of
 from tests.processes import SERVER, finish, kill_after
 from tests.wandb_files import read_back
@@ -71,24 +73,30 @@ def test_wandb_has_every_name_on_its_axis(logged: tuple[Path, str]) -> None:
 def test_wandb_has_config_group_and_thumbnails(logged: tuple[Path, str]) -> None:
     run, _ = logged
     found = read_back(run)
-    assert found["config"]["seed"] == 2
-    assert found["config"]["learner"]["lr"] == 0.025
+    config = found["config"]
+    assert config["seed"] == 2
+    assert [config[n] for n in ("data", "init", "query", "learner")] == [
+        "digits", "random", "margin", "resnet18",
+    ]  # fmt: skip
+    assert config["arm"] == "/".join(run.parts[-5:-1])
+    assert config["settings"]["learner"]["lr"] == 0.025
+    assert config["settings"]["environment"]["precision"] == "32-true"
+    assert set(config) == {
+        "data", "init", "query", "learner", "seed", "arm", *ARTIFACTS, "settings", "_wandb",
+    }  # fmt: skip
     assert {r.run_group for r in found["runs"]} == {"single"}
     assert {r.project for r in found["runs"]} == {"initial-pools"}
-    tables = [row["chosen"] for row in found["history"] if "chosen" in row]
-    assert len(tables) == 3
-    assert [table["nrows"] for table in tables] == [20, 20, 20]
-    for cycle, manifest in enumerate(found["artifacts"]):
-        (table,) = [e for e in manifest if e.path == "chosen.table.json"]
-        content = json.loads(Path(table.local_path).read_text())
-        assert content["columns"] == ["cycle", "rank", "id", "image", "label", "score"]
-        assert [row[0] for row in content["data"]] == [cycle] * 20
-        pictures = [e for e in manifest if e.path.endswith(".png")]
-        assert len(pictures) == 20
-        first = next(e for e in pictures if e.path == content["data"][0][3]["path"])
-        index = selected_of(run)[cycle][0]
-        shown = np.asarray(Image.open(first.local_path).convert("L"))
-        assert np.array_equal(shown, Digits().open().train.decoder(np.array([index]))[0, 0])
+    assert not found["artifacts"], "W&B would ask its server for each"
+    assert found["axis"]["chosen"] == "cycle"
+    shown = [row for row in found["history"] if "chosen" in row]
+    assert [row["cycle"] for row in shown] == [0, 1, 2]
+    digits, files = Digits().open().train, found["files"][0].parent / "files"
+    for row, selected in zip(shown, selected_of(run), strict=True):
+        assert row["chosen"]["count"] == len(row["chosen"]["captions"]) == 20
+        index, caption = selected[0], row["chosen"]["captions"][0]
+        assert caption.startswith(f"0: {digits.ids[index]}, {digits.labels[index]}, ")
+        first = np.asarray(Image.open(files / row["chosen"]["filenames"][0]).convert("L"))
+        assert np.array_equal(first, digits.decoder(np.array([index]))[0, 0])
 
 
 def upload_command(out: str) -> list[str]:
@@ -125,9 +133,9 @@ def test_killed_and_resumed_is_one_wandb_run(
     monkeypatch.chdir(tmp_path)
     finished = run_cli("active", *WANDB)
     assert finished.status == 0, finished.err
-    found, reference = read_back(only_run(tmp_path)), read_back(logged[0])
-    assert {r.run_id for r in found["runs"]} == {r.run_id for r in reference["runs"]}
-    assert len({r.run_id for r in found["runs"]}) == 1
+    found, other = read_back(only_run(tmp_path)), read_back(logged[0])
+    (ours,), (theirs,) = ({r.run_id for r in one["runs"]} for one in (found, other))
+    assert ours != theirs, "the same run in another folder is another one"
     command = upload_command(finished.out)
     assert len(command[4:]) == len(found["files"]) == 2
     assert command[3] == found["runs"][0].run_id
@@ -182,6 +190,56 @@ def test_an_unreachable_server_costs_seconds_and_no_row(
     assert "kept offline" in finished.stdout
     assert "wandb sync" in finished.stdout
     assert rows_of(only_run(tmp_path)) == rows_of(logged[0])
+
+
+def test_a_finished_run_is_told_later(
+    logged: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One made without W&B once; one that a sweep asks for again, to that agent's run."""
+    monkeypatch.chdir(tmp_path)
+    for logger in ("none", "wandb", "wandb"):
+        arguments = [a.replace("csv,wandb", logger) for a in WANDB]
+        finished = run_cli("active", *arguments)
+        assert finished.status == 0, finished.err
+    run = only_run(tmp_path)
+    assert len(list(run.glob("wandb/offline-run-*"))) == 1
+    rows = {r["pool/labeled"]: r["test/acc"] for r in rows_of(run)}
+    found = read_back(run)
+    assert {r["pool/labeled"]: r["test/acc"] for r in found["history"]} == rows
+    assert found["config"]["query"] == "margin"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp1")
+    monkeypatch.setenv("WANDB_RUN_ID", "agentrun")
+    finished = run_cli("active", *WANDB)
+    assert finished.status == 0, finished.err
+    (part,) = run.glob("wandb/offline-run-*-agentrun")
+    assert len([r for r in read_back(run)["history"] if "test/acc" in r]) == 6
+    assert upload_command(finished.out)[3:] == ["agentrun", str(part)]
+
+
+def test_an_upload_is_asked_of_what_is_not_uploaded(tmp_path: Path) -> None:
+    """In the order that the parts were made; an online part only where it was cut off."""
+    first, last = "run-20261128_100000-one", "offline-run-20261128_110000-one"
+    sent, synced = "run-20261128_090000-one", "offline-run-20261128_080000-one"
+    for name in (first, last, sent, synced, "offline-run-20261128_100000-two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / first / "unsent").touch()
+    (tmp_path / synced / "run-one.wandb.synced").touch()
+    assert [part.name for part in wandb_log.unsent(tmp_path, "one")] == [first, last]
+
+
+def test_a_key_for_a_server_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `wandb login --host http://lab:8911` leaves it: a name with its port."""
+    for name in [n for n in os.environ if n.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    address = {"now": "http://lab:8911"}
+    monkeypatch.setattr(wandb_server, "server", lambda: urlparse(address["now"]))
+    (tmp_path / "netrc").write_text("machine lab:8911\n  login user\n  password key\n")
+    assert wandb_server.logged_in()
+    address["now"] = "https://api.wandb.ai"
+    assert not wandb_server.logged_in()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai\n  login user\n  password key\n")
+    assert wandb_server.logged_in()
 
 
 def test_disabled_wandb_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

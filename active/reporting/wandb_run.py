@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,10 @@ def log_report(job: Job, sections: list[Section], out: Path) -> None:
 
 
 def run_info(job: Job, out: Path) -> RunInfo:
-    """What the W&B run is called; a later report of the same runs continues it."""
+    """What the W&B run is called; a later report in the same folder continues it."""
     name = job.config.name
-    runs = str(Path(job.config.runs_dir).resolve() / name)
     return RunInfo(
         folder=out,
-        id=hashlib.sha256(runs.encode()).hexdigest()[:16],
         group=name,
         name=f"report {name}",
         config=job.resolved,
