@@ -146,7 +146,7 @@ class TensorBoardSink(TensorBoardLogger, Sink):
     cycle_metrics: tuple[str, ...] = ()
 
     def log_cycle(self, row: dict[str, Any], classes: tuple[str, ...]) -> None:
-        values = {name: row[name] for name in self.cycle_metrics}
+        values = {name: row[name] for name in self.cycle_metrics if name in row}
         values |= {f"{PER_CLASS}/{c}": v for c, v in zip(classes, row[PER_CLASS], strict=True)}
         self.log_metrics(values, step=row["pool/labeled"])
 
