@@ -14,6 +14,7 @@ from datamodules.fronts import Front, Known
 
 Kernel = Callable[[Tensor], Tensor]  # squared distances, which it may overwrite -> [0, 1]
 ROWS, COLUMNS = 512, 2048  # of a block of distances
+SIDE = 1024  # of a square one
 AHEAD = 16  # candidates whose kernels are computed together
 
 
@@ -47,8 +48,8 @@ class Cover:
         state._choose(labeled[known.chosen :])
         if not known.columns:
             state.base = state.cover.clone()
-            every = torch.arange(len(x), device=x.device)
-            state.gains += state._gain(every, every, state.base, torch.ones_like(w))
+            rows = (state.base < 1).nonzero()[:, 0]
+            state.gains += state._gain_of_all(rows, state.base[rows], torch.ones_like(w)[rows])
             state.bounds = state.gains.clone()
         return state
 
@@ -62,13 +63,13 @@ class Cover:
 
     def update(self, risen: Tensor) -> None:
         """Brings all gains up to date."""
-        self.gains -= self._lost(torch.arange(len(self.x), device=risen.device), risen)
+        self.gains -= self._gain_of_all(risen, self.base[risen], self.cover[risen])
         self.bounds, self.base = self.gains.clone(), self.cover.clone()
 
     def pick(self, front: Front, risen: Tensor, budget: int, stop: float) -> Tensor:
         """Picks from the front, until a candidate outside may gain more or none above `stop`."""
         pool = front.positions
-        now = self.gains[pool] - self._lost(pool, risen)
+        now = self.gains[pool] - self._gain(pool, risen, self.base[risen], self.cover[risen])
         ahead: dict[int, Tensor] = {}  # kernel rows of those that will probably be next
         new: list[int] = []
         while len(new) < min(budget, len(now)):
@@ -96,10 +97,6 @@ class Cover:
             self.cover = torch.maximum(self.cover, torch.cat(held))
             self.gains[new] = self.bounds[new] = -math.inf
 
-    def _lost(self, columns: Tensor, risen: Tensor) -> Tensor:
-        """(C,) what these have lost of their gains since all were up to date."""
-        return self._gain(columns, risen, self.base[risen], self.cover[risen])
-
     def _gain(self, columns: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """(C,) what each column adds to the weighted cover of rows that may rise from low to high.
 
@@ -113,3 +110,23 @@ class Cover:
                 values = self.kernel(squared_distances(self.x[row], y, norms, own=self.norms[row]))
                 into += w @ torch.clamp(values, a[:, None], b[:, None], out=values)
         return total - weights @ low
+
+    def _gain_of_all(self, rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """(N,) as `_gain`, of all that are left; what two rows are to each other is computed once,
+        for both."""
+        left = self.gains > -math.inf
+        left[rows] = False
+        names = [*rows.split(SIDE), *left.nonzero()[:, 0].split(SIDE)]
+        parts = list(zip(*(t.split(SIDE) for t in (low, high, self.weights[rows])), strict=True))
+        totals = [self.x.new_zeros(len(block)) for block in names]
+        for i, (a, b, w) in enumerate(parts):
+            x, own = self.x[names[i]], self.norms[names[i]]
+            for j in range(i, len(names)):
+                y, norms = self.x[names[j]], self.norms[names[j]]
+                values = self.kernel(squared_distances(x, y, norms, own=own))
+                if i < j < len(parts):
+                    totals[i] += torch.clamp(values, parts[j][0], parts[j][1]) @ parts[j][2]
+                totals[j] += w @ torch.clamp(values, a[:, None], b[:, None], out=values)
+        gains = torch.zeros_like(self.cover)
+        gains[torch.cat(names)] = torch.cat(totals) - self.weights[rows] @ low
+        return gains

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datamodules import cover as covers
 from datamodules import fronts
 from datamodules.coverage import max_herding, probcover
 from datamodules.distances import (
@@ -218,6 +219,7 @@ def test_two_blobs() -> None:
 
 def test_lazy_cover_equals_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fronts, "FRONT", 100)
+    monkeypatch.setattr(covers, "SIDE", 300)
     features = mixture(2000, 1, dims=16, classes=12)
     squared = squared_distances(x := exact(features), x)
     ball = (squared < 0.7**2).double()
