@@ -94,11 +94,12 @@ class SimCLR(PretextModule):
             return unit(self.head(pooled.float()))
 
     def loss(self, batch: ViewBatch) -> Tensor:
-        z0, z1 = self.project(self.backbone(self.standardize(batch.images))).chunk(2)
-        all0, first = self.gather_views(z0)
-        all1, _ = self.gather_views(z1)
-        with torch.autocast(z0.device.type, enabled=False):  # its products would be in bf16
-            return nt_xent(z0, z1, self.temperature, all0, all1, first)
+        z = self.project(self.backbone(self.standardize(batch.images)))
+        everyone, first = self.gather_views(z)  # in one message
+        all0, all1 = everyone.view(-1, 2, len(z) // 2, z.shape[1]).transpose(0, 1).flatten(1, 2)
+        z0, z1 = z.chunk(2)
+        with torch.autocast(z.device.type, enabled=False):  # its products would be in bf16
+            return nt_xent(z0, z1, self.temperature, all0, all1, first // 2)
 
     def embed(self, images: Tensor) -> Embedding:
         pooled = self.backbone(self.standardize(images))
