@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from datamodules.errors import UserError
-from datamodules.pretext_data import PretextDataModule, ViewBatch, Views
+from datamodules.pretext_data import PretextDataModule, ViewBatch
 from datamodules.views import CropFlipViews
 from pretext.collect import features_on_zero
 from pretext.module import Embedding, PretextModule, count_clusters, unit
@@ -67,16 +67,12 @@ class DeepCluster(PretextModule):
         self.num_clusters = count_clusters(clusters, inputs)
         self.components = min(components, width, total - 1)
         self.head = nn.Linear(width, self.num_clusters)
-        self._views = CropFlipViews(crop_scale, flip)
+        self.views = CropFlipViews(crop_scale, flip)
         self.register_buffer("assignment", torch.zeros(total, dtype=torch.long))
         self.register_buffer("weight", torch.ones(self.num_clusters))
         self.register_buffer("offset", torch.zeros(width))
         self.register_buffer("whitening", torch.zeros(width, self.components))
         self.register_buffer("centers", torch.zeros(self.num_clusters, self.components))
-
-    @property
-    def views(self) -> Views:
-        return self._views
 
     def whiten(self, features: Tensor) -> Tensor:
         """(N, D) features -> (N, components), whitened, of unit length."""

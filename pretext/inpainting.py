@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.draws import uniform
-from datamodules.pretext_data import ViewBatch, Views
+from datamodules.pretext_data import ViewBatch
 from datamodules.views import CropFlipViews
 from pretext.losses import masked_error
 from pretext.module import Embedding, PretextModule, unit
@@ -77,11 +77,7 @@ class Inpainting(PretextModule):
         flat = self.small[0] * self.small[1] * self.small[2]
         self.expand = nn.Linear(self.backbone.out_features, flat)
         self.decoder = make_decoder(widths, sides)
-        self._views = CropFlipViews(None, flip)
-
-    @property
-    def views(self) -> Views:
-        return self._views
+        self.views = CropFlipViews(None, flip)
 
     def errors(self, images: Tensor, indices: Tensor, seed: int, number: int) -> Tensor:
         """(number, N) error inside the squares drawn by (seed, sample index)."""

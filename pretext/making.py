@@ -98,7 +98,7 @@ def data_of(module: PretextModule, context: Context) -> PretextDataModule:
         batch_size=module.hparams.get("batch_size", context.eval_batch_size),
         drop_last=module.drop_last,
         held_out=np.sort(held_out[: int(module.held_out * total)]),
-        neighbors=module.neighbors(),
+        neighbors=module.neighbors,
         monitor=bool(context.images.classes),
         superclasses=context.superclasses,
         eval_batch_size=context.eval_batch_size,

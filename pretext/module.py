@@ -74,6 +74,9 @@ class PretextModule(Trainable):
     pairs: ClassVar[bool] = False  # batches are anchors followed by neighbors
     builds_on: ClassVar[str] = "no other model"
     backbone: nn.Module
+    views: Views | None = None  # what training makes of images; None: clean ones
+    held_out: float = 0.0  # share of the train part that is not trained on, for `val/loss`
+    neighbors: np.ndarray | None = None  # (N, k) sample indices that `pairs` are drawn from
 
     def __init__(self, inputs: dict[str, Any], seed: int):
         super().__init__()
@@ -94,16 +97,6 @@ class PretextModule(Trainable):
         return Seeds(self.seed).stream(name, *keys)
 
     @property
-    def views(self) -> Views | None:
-        """What training makes of images; None: clean ones."""
-        return None
-
-    @property
-    def held_out(self) -> float:
-        """Share of the train part that is not trained on, for `val/loss`."""
-        return 0.0
-
-    @property
     def network(self) -> nn.Module:
         """What torch.compile is for."""
         return self.backbone
@@ -120,10 +113,6 @@ class PretextModule(Trainable):
 
     def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
         """Takes over what it needs of its finished parent, and what `search` has found."""
-
-    def neighbors(self) -> np.ndarray | None:
-        """(N, k) sample indices that `pairs` are drawn from."""
-        return None
 
     def loss(self, batch: ViewBatch) -> Tensor:
         raise NotImplementedError

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datamodules.pretext_data import ViewBatch, Views
+from datamodules.pretext_data import ViewBatch
 from datamodules.transforms import rotations
 from datamodules.views import CropFlipViews
 from pretext.module import Embedding, PretextModule, unit
@@ -45,11 +45,7 @@ class Rotation(PretextModule):
         super().__init__(inputs, seed)
         self.backbone = self.make_backbone()
         self.head = nn.Linear(self.backbone.out_features, TURNS)
-        self._views = CropFlipViews(crop_scale, flip)
-
-    @property
-    def views(self) -> Views:
-        return self._views
+        self.views = CropFlipViews(crop_scale, flip)
 
     def judge_turns(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each turn of each image, and whether it is told: (4, N) both."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.pretext_data import ViewBatch, Views
+from datamodules.pretext_data import ViewBatch
 from datamodules.transforms import to_float
 from pretext.losses import self_label_loss
 from pretext.module import Embedding, PretextModule, count_clusters
@@ -65,15 +65,12 @@ class SelfLabel(Clusterer):
         clusters = count_clusters(clusters, inputs)
         super().__init__(inputs, seed, clusters, flip)
         self.threshold = threshold
+        self.views = CleanAndStrong(self.views)
         self.before = Clusterer(inputs, seed, clusters, flip).requires_grad_(False)
 
     @classmethod
     def accepts(cls, parent: type[PretextModule]) -> bool:
         return issubclass(parent, ScanStep)
-
-    @property
-    def views(self) -> Views:
-        return CleanAndStrong(self.strong)
 
     def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
         assert isinstance(parent, Clusterer)

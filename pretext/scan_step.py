@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.distances import nearest_neighbors
-from datamodules.pretext_data import ViewBatch, Views
+from datamodules.pretext_data import ViewBatch
 from datamodules.strong import StrongViews
 from pretext.losses import scan_loss
 from pretext.module import Embedding, PretextModule, count_clusters, unit
@@ -27,11 +27,7 @@ class Clusterer(PretextModule):
         super().__init__(inputs, seed)
         self.backbone = self.make_backbone()
         self.head = nn.Linear(self.backbone.out_features, clusters)
-        self.strong = StrongViews(flip=flip, fill=inputs["mean"])
-
-    @property
-    def views(self) -> Views:
-        return self.strong
+        self.views = StrongViews(flip=flip, fill=inputs["mean"])
 
     def logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [0, 1] -> pooled features (N, D) and cluster logits (N, K), float32."""
@@ -93,7 +89,6 @@ class ScanStep(Clusterer):
         super().__init__(inputs, seed, count_clusters(clusters, inputs), flip)
         self.num_neighbors = min(num_neighbors, inputs["num_train"] - 1)
         self.entropy_weight = entropy_weight
-        self._neighbors: np.ndarray | None = None
 
     @classmethod
     def accepts(cls, parent: type[PretextModule]) -> bool:
@@ -106,10 +101,7 @@ class ScanStep(Clusterer):
     def adopt(self, parent: PretextModule, found: np.ndarray | None) -> None:
         assert found is not None
         self.backbone.load_state_dict(parent.backbone.state_dict())
-        self._neighbors = found
-
-    def neighbors(self) -> np.ndarray | None:
-        return self._neighbors
+        self.neighbors = found
 
     def loss(self, batch: ViewBatch) -> Tensor:
         anchors, neighbors = self.logits(batch.images)[1].chunk(2)

@@ -77,16 +77,12 @@ class SimCLR(PretextModule):
         self.head = SimCLRProjectionHead(width, width, projection, batch_norm=False)
         self.temperature, self.features = temperature, features
         color = inputs["shape"][0] == 3
-        self._views = SimCLRViews(crop_scale, flip, jitter, gray=gray if color else 0)
+        self.views = SimCLRViews(crop_scale, flip, jitter, gray=gray if color else 0)
         names = scored_view_names(views, flip, jitter > 0, gray > 0, color)
         self._fixed = FixedViews(names, jitter, crop_scale)
         members = Seeds(seed).numpy("bank").permutation(inputs["num_train"])[:bank]
         self.register_buffer("members", torch.from_numpy(np.sort(members)))
         self.register_buffer("bank", torch.zeros(len(members), projection))
-
-    @property
-    def views(self) -> SimCLRViews:
-        return self._views
 
     def project(self, pooled: Tensor) -> Tensor:
         """(N, D) pooled -> (N, P) projections of unit length, in float32."""

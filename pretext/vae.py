@@ -66,7 +66,7 @@ class VAE(PretextModule):
             raise ValueError(f"val must be a share of at least 0 and below 1, not {val}")
         trained = inputs["num_train"] - int(val * inputs["num_train"])
         self.kl_weight = batch_size / trained if kl_weight is None else kl_weight
-        self.score, self.val = score, val
+        self.score, self.held_out = score, val
         channels, height, width = inputs["shape"]
         sides = halvings(height, len(WIDTHS)), halvings(width, len(WIDTHS))
         widths = [channels, *WIDTHS[: len(sides[0]) - 1]]
@@ -76,10 +76,6 @@ class VAE(PretextModule):
         self.mean, self.log_variance = nn.Linear(flat, latent), nn.Linear(flat, latent)
         self.expand = nn.Linear(latent, flat)
         self.decoder = make_decoder(widths, sides)
-
-    @property
-    def held_out(self) -> float:
-        return self.val
 
     @property
     def network(self) -> nn.Module:

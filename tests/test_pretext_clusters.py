@@ -37,7 +37,7 @@ def test_no_sample_is_its_own_neighbor(train: Train) -> None:
     module.adopt(module_of(parent), module.search(features))
     for name, weight in module_of(parent).backbone.state_dict().items():
         assert torch.equal(module.backbone.state_dict()[name], weight), "it starts from SimCLR"
-    neighbors = module.neighbors()
+    neighbors = module.neighbors
     assert neighbors is not None
     assert neighbors.shape == (300, 20)
     cosines = (features.double() @ features.double().T).numpy()
@@ -57,7 +57,7 @@ def test_partners_are_neighbors(train: Train) -> None:
     )  # fmt: skip
     features = torch.from_numpy(np.array(parent.features()))
     module.adopt(module_of(parent), module.search(features))
-    neighbors = module.neighbors()
+    neighbors = module.neighbors
     assert neighbors is not None
     places = set()
     for batch in data_of(module, context_of(parent)).train_dataloader():
@@ -131,7 +131,7 @@ def test_only_rank_zero_searches_the_features(kind: type[PretextModule], train: 
         module=lambda: new,
     )
     made = _new_module(stage, parent)
-    found = made.centers.numpy() if isinstance(made, KMeans) else made.neighbors()
+    found = made.centers.numpy() if isinstance(made, KMeans) else made.neighbors
     assert np.array_equal(found, sent)
 
 
