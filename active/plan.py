@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,47 +61,6 @@ class CyclePlan(Passes):
 def total(parts: Iterable[Passes]) -> Passes:
     """The passes of all parts together."""
     return sum(parts, Passes(0, 0, 0))
-
-
-def plan_cycles(
-    *,
-    train_size: int,
-    test_size: int,
-    validation: int,
-    init_budget: int,
-    budget: int,
-    cycles: int,
-    epochs: Callable[[int], int],
-    val_checks: int,
-    covers: tuple[str, ...],
-    members: int = 1,
-    committee: int = 1,
-) -> list[CyclePlan]:
-    """What each cycle of a run passes through the network.
-
-    `epochs` are those of a cycle with so many labeled samples, `covers` the pools of a query's
-    pass, `members` the classifiers of a cycle and `committee` those that a query asks. The test
-    part is counted twice: for the best-validation weights and for the last.
-    """
-    plans = []
-    for cycle in range(cycles + 1):
-        labeled = init_budget + cycle * budget
-        known = labeled - budget
-        pools = {
-            "unlabeled": train_size - validation - known,
-            "labeled": known,
-            "validation": validation,
-        }
-        asked = sum(pools[name] for name in covers) if cycle > 0 else 0
-        plans.append(
-            CyclePlan(
-                labeled=labeled,
-                train=members * labeled * epochs(labeled),
-                evaluate=members * (validation * min(val_checks, epochs(labeled)) + 2 * test_size),
-                query=committee * asked,
-            )
-        )
-    return plans
 
 
 def measure(

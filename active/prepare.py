@@ -15,7 +15,7 @@ from active.arm import (
     check_reads,
 )
 from active.learner import Learner
-from active.plan import CyclePlan, plan_cycles
+from active.plan import CyclePlan
 from active.query import Query, Selection, check_selection
 from active.training import Training
 from conf.jobs import Job
@@ -93,18 +93,23 @@ class Setup:
 
     @property
     def plans(self) -> list[CyclePlan]:
-        return plan_cycles(
-            train_size=len(self.images.train),
-            test_size=len(self.images.test or ()),
-            validation=len(self.pools.validation),
-            init_budget=self.init_budget,
-            budget=self.budget,
-            cycles=self.config.cycles,
-            epochs=lambda labeled: self.training.epochs(labeled, self.learner.batch_size),
-            val_checks=self.training.val_checks,
-            covers=self.query.covers,
-            members=self.members,
-            committee=self.members if self.query.wants_committee else 1,
+        """What each cycle passes through the network."""
+        return [self._plan(cycle) for cycle in range(self.config.cycles + 1)]
+
+    def _plan(self, cycle: int) -> CyclePlan:
+        """The test part is counted twice: for the best-validation weights and for the last."""
+        labeled, validation = self.init_budget + cycle * self.budget, len(self.pools.validation)
+        known, total = labeled - self.budget, len(self.images.train)
+        pools = {"unlabeled": total - validation - known, "labeled": known}
+        pools["validation"] = validation
+        epochs = self.training.epochs(labeled, self.learner.batch_size)
+        checked = validation * min(self.training.val_checks, epochs)
+        asked = sum(pools[name] for name in self.query.covers) if cycle > 0 else 0
+        return CyclePlan(
+            labeled=labeled,
+            train=self.members * labeled * epochs,
+            evaluate=self.members * (checked + 2 * len(self.images.test or ())),
+            query=asked * (self.members if self.query.wants_committee else 1),
         )
 
 
