@@ -52,14 +52,19 @@ class BestWeights(pl.Callback):
 
 
 class RunningEpoch(pl.Callback):
-    """Logs curves against the running epoch over all cycles, with the cycle beside it."""
+    """Logs curves against the running epoch over all cycles, with the cycle beside it.
 
-    def __init__(self, cycle: int, before: int):
-        self.cycle, self.offset = cycle, before
+    Args:
+        before: epochs of the cycles before.
+        name: of the running epoch.
+    """
+
+    def __init__(self, cycle: int, before: int, name: str = "epoch"):
+        self.cycle, self.before, self.name = cycle, before, name
 
     def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        running = float(self.offset + trainer.current_epoch + 1)
-        values = {"cycle": float(self.cycle), "epoch": running, "step": running}
+        running = float(self.before + trainer.current_epoch + 1)
+        values = {"cycle": float(self.cycle), self.name: running, "step": running}
         module.log_dict(values, on_step=False, on_epoch=True, rank_zero_only=True, batch_size=1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

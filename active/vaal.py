@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -145,19 +144,6 @@ class VAAL(Trainable):
 
     def _decay(self, step: int) -> float:
         return DECAY ** (DECAYS * step // self.steps)
-
-
-class Axes(pl.Callback):
-    """Logs VAAL's curves against its epochs over all cycles, with the cycle beside them."""
-
-    def __init__(self, cycle: int):
-        self.cycle = cycle
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert trainer.max_epochs is not None
-        epoch = (self.cycle - 1) * trainer.max_epochs + trainer.current_epoch + 1
-        axes = {"cycle": float(self.cycle), "vaal/epoch": float(epoch), "step": float(epoch)}
-        pl_module.log_dict(axes, rank_zero_only=True, batch_size=1)
 
 
 def vae_objective(error: Tensor, kl: Tensor, pixels: int, beta: float, reduction: str) -> Tensor:

@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 import torch
 
 from active.query import Gathered, Request, ScoreQuery
-from active.vaal import CURVES, REDUCTIONS, VAAL, Axes
+from active.training import RunningEpoch
+from active.vaal import CURVES, REDUCTIONS, VAAL
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
 from datamodules.pools import Pools
@@ -87,7 +88,8 @@ class VAALQuery(ScoreQuery):
         if datamodule.channels_last:
             module.to(memory_format=torch.channels_last)
         datamodule.at(cycle, paired=self.batch)
-        training = trainer(max_epochs=self.epochs, callbacks=[Axes(cycle)], limit_val_batches=0)
+        axes = RunningEpoch(cycle, (cycle - 1) * self.epochs, "vaal/epoch")
+        training = trainer(max_epochs=self.epochs, callbacks=[axes], limit_val_batches=0)
         if self.batch < 2 * training.world_size:
             raise UserError(
                 f"query.batch must be at least 2 on each of {training.world_size} devices"
