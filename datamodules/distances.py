@@ -34,11 +34,6 @@ def exact(features: Tensor) -> Tensor:
     return copied.mul_(2.0**24).round_().mul_(2.0**-24)
 
 
-def exact_blocks(features: Tensor) -> Iterator[Tensor]:
-    """Exact rows, BLOCK at a time."""
-    return map(exact, features.split(BLOCK))
-
-
 def block_rows(centers: Tensor) -> int:
     """How many samples are held to all centers at once: 32 or more, and at most BLOCK on CPUs.
 

@@ -13,7 +13,6 @@ from datamodules.distances import (
     block_rows,
     bounds_to_nearest,
     exact,
-    exact_blocks,
     squared_distances,
     squared_norms,
 )
@@ -21,20 +20,19 @@ from datamodules.fronts import Front, Known, best_candidates, check_budget
 
 
 def k_center(
-    features: Tensor, budget: int, *, labeled: Tensor | None = None, start: int | None = None,
+    features: Tensor, budget: int, *, labeled: Tensor | None = None, start: int = 0,
     known: Known | None = None,
 ) -> Tensor:  # fmt: skip
     """Greedy k-center (Sener and Savarese 2018): the sample farthest from all chosen, repeatedly.
 
-    Without `labeled`, the first is `start`, by default the sample nearest to the mean. The picks
-    are those of the plain loop: distances only shrink, so stale or rough ones are upper bounds and
-    only the front is brought up to date. Memory: a few numbers a sample, and a row of float64 for
-    each that is labeled or picked.
+    Without `labeled`, the first is `start`. The picks are those of the plain loop: distances only
+    shrink, so stale or rough ones are upper bounds and only the front is brought up to date.
+    Memory: a few numbers a sample, and a row of float64 for each that is labeled or picked.
     """
     labeled = check_budget(features, budget, labeled)
     known, first = Known() if known is None else known, labeled[:0]
     if not len(labeled):
-        first = labeled.new_tensor([_most_central(features) if start is None else start])
+        first = labeled.new_tensor([start])
     chosen = torch.cat([labeled, first])
     centers = exact(features[chosen])
     if not known.columns:
@@ -99,9 +97,3 @@ def _farthest_of_front(
         np.minimum(now, matrix[best], out=now)
         now[best] = -math.inf
     return positions.new_tensor(new), torch.from_numpy(now).to(bounds.device)
-
-
-def _most_central(features: Tensor) -> int:
-    mean = exact(features.mean(0, keepdim=True))
-    blocks = [squared_distances(x, mean)[:, 0] for x in exact_blocks(features)]
-    return int(torch.cat(blocks).argmin())

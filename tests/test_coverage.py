@@ -66,7 +66,6 @@ def test_k_center_on_an_arc() -> None:
     features = unit(np.stack([np.cos(angles), np.sin(angles)], 1))
     assert k_center(features, 5, start=0).tolist()[:3] == [0, 8, 4]
     assert set(k_center(features, 5, start=0).tolist()[3:]) == {2, 6}
-    assert k_center(features, 1).tolist() == [4]  # nearest to the mean
     assert k_center(features, 2, labeled=torch.tensor([0, 8])).tolist()[0] == 4
 
 

@@ -28,7 +28,7 @@ class KCenter(Init):
     reads = "features"
 
     def __call__(self, candidates: Candidates, budget: int, seed: int) -> np.ndarray:
-        return _in_random_order(candidates, seed, partial(k_center, budget=budget, start=0))
+        return _in_random_order(candidates, seed, partial(k_center, budget=budget))
 
 
 class TypiClust(Init):
