@@ -25,7 +25,7 @@ from torch import Tensor
 
 from datamodules.draws import uniform
 from datamodules.recolor import OPERATIONS, Color, color_of, recolor, where_named
-from datamodules.transforms import resized_crop, to_float
+from datamodules.transforms import to_float
 
 ANGLE = radians(30)  # rotate: up to this, either way
 SHEAR = 0.1  # pixels along for each pixel across, either way
@@ -93,8 +93,6 @@ class StrongViews:
         flip: whether to mirror half of the images left to right.
         ops: operations for each image, drawn with replacement, uniformly from `OPERATIONS`.
         cutout: largest side of the hole, as a share of the image's; 0 for none.
-        crop_scale: smallest area of a random resized crop before (the initial-pools study: .08);
-            None, as in SCAN's code for small images: no crop.
         fill: in the hole, one value or one for each channel, in 0 to 1. The paper's is the mean of
             the data, 0 after normalization.
     """
@@ -104,24 +102,19 @@ class StrongViews:
         flip: bool = True,
         ops: int = 4,
         cutout: float = 0.5,
-        crop_scale: float | None = None,
         fill: float | Sequence[float] = 0.5,
     ):
         if ops < 0 or not 0 <= cutout <= 1:
             raise ValueError(f"ops must be 0 or more and cutout in [0, 1], not {ops} and {cutout}")
-        if crop_scale is not None and not 0.01 <= crop_scale <= 1:
-            raise ValueError(f"crop_scale must be in [0.01, 1], not {crop_scale}")
-        self.flip, self.ops, self.cutout, self.crop_scale = flip, ops, cutout, crop_scale
+        self.flip, self.ops, self.cutout = flip, ops, cutout
         levels = [fill] if isinstance(fill, int | float) else list(fill)
         if not all(0 <= level <= 1 for level in levels):
             raise ValueError(f"fill must be in [0, 1], not {fill}")
         self.fill = torch.tensor(levels, dtype=torch.float32).view(1, -1, 1, 1)
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
-        draws = uniform(seed, indices, 8 + 2 * self.ops)  # crop 4, flip, cutout 3, operations
+        draws = uniform(seed, indices, 8 + 2 * self.ops)  # unused 4, flip, cutout 3, operations
         images = to_float(images)
-        if self.crop_scale is not None:
-            images = resized_crop(images, draws, (self.crop_scale, 1.0))
         operations = (draws[:, 8 : 8 + self.ops] * len(OPERATIONS)).long()
         images = self._operate(images, operations, draws[:, 8 + self.ops :], draws[:, 4])
         if not self.cutout:

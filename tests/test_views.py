@@ -143,7 +143,7 @@ VIEWS = pytest.mark.parametrize(
     "view",
     [
         simclr, fixed, CropFlipViews(), CropFlipViews(None), CropFlipViews(0.5, flip=False),
-        StrongViews(), StrongViews(crop_scale=0.5, ops=2, cutout=0.0),
+        StrongViews(), StrongViews(ops=2, cutout=0.0),
     ],
 )  # fmt: skip
 
