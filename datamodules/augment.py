@@ -18,8 +18,6 @@ def crop_flip(images: Tensor, draws: Tensor, padding: int, flip: bool) -> Tensor
         padding: pixels on each side; 0 for no crop.
     """
     n, channels, height, width = images.shape
-    if padding == 0 and not flip:
-        return images
     rows = torch.arange(height, device=images.device).expand(n, height)
     columns = torch.arange(width, device=images.device).expand(n, width)
     if flip:

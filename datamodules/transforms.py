@@ -21,22 +21,16 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
-def crop_boxes(
-    draws: Tensor,
-    height: int,
-    width: int,
-    scale: tuple[float, float] = (0.2, 1.0),
-    ratio: tuple[float, float] = RATIO,
-) -> Tensor:
+def crop_boxes(draws: Tensor, height: int, width: int, scale: tuple[float, float]) -> Tensor:
     """torchvision's RandomResizedCrop boxes: (N, 4) draws -> (N, 4) top, left, height, width.
 
-    The area is uniform in `scale` (a share of the image), width / height log-uniform in `ratio`,
+    The area is uniform in `scale` (a share of the image), width / height log-uniform in `RATIO`,
     the position uniform; whole pixels. A side that does not fit into the image is cut to it, where
     torchvision draws again, up to ten times, then takes a centered crop. That favors small crops:
     from 20 to 100 % of the area its crops have 55 % on average, these 59 %.
     """
     area = (scale[0] + (scale[1] - scale[0]) * draws[:, 0]) * (height * width)
-    aspect = (log(ratio[0]) + (log(ratio[1]) - log(ratio[0])) * draws[:, 1]).exp()
+    aspect = (log(RATIO[0]) + (log(RATIO[1]) - log(RATIO[0])) * draws[:, 1]).exp()
     rows = (area / aspect).sqrt().round().clamp(1, height)
     columns = (area * aspect).sqrt().round().clamp(1, width)
     top = (draws[:, 2] * (height - rows + 1)).floor()
@@ -77,11 +71,7 @@ def crop_resize(images: Tensor, boxes: Tensor, flipped: Tensor | None = None) ->
 
 
 def resized_crop(
-    images: Tensor,
-    draws: Tensor,
-    scale: tuple[float, float] = (0.2, 1.0),
-    ratio: tuple[float, float] = RATIO,
-    flip: Tensor | None = None,
+    images: Tensor, draws: Tensor, scale: tuple[float, float], flip: Tensor | None = None
 ) -> Tensor:
     """Random crop, resized to the image's size: torchvision's RandomResizedCrop, see `crop_boxes`.
 
@@ -89,10 +79,9 @@ def resized_crop(
         images: (N, C, H, W) uint8, or float32 in [0, 1].
         draws: (N, 4) uniform on [0, 1): area, ratio, row, column.
         scale: smallest and largest area of a crop, as a share of the image.
-        ratio: smallest and largest width / height.
         flip: (N,) uniform on [0, 1), to mirror a sample with probability 1/2; None: no mirroring.
     """
-    boxes = crop_boxes(draws, images.shape[2], images.shape[3], scale, ratio)
+    boxes = crop_boxes(draws, images.shape[2], images.shape[3], scale)
     return crop_resize(to_float(images), boxes, None if flip is None else flip < 0.5)
 
 
