@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from conf.compose import ROOT, compose_config, composer, flatten, groups_of
+from conf.compose import ROOT, compose_config, composer, flatten, groups_of, plain
 from conf.programs import PROGRAMS
 
 LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):[^#]*(#\s*(?P<comment>.*))?$")
@@ -26,8 +26,7 @@ def help_text(program: str) -> str:
     ]
     with composer():
         config = compose_config(program, [])
-    if groups_of(program):
-        page.append("groups:\n" + "\n".join(_group(program, name) for name in groups_of(program)))
+    page.append("groups:\n" + "\n".join(_group(program, name) for name in groups_of(program)))
     each = " (with --data digits; each data set brings its own budgets)"
     config_text = f"settings{each if 'data' in groups_of(program) else ''}:\n"
     page.append(config_text + "\n".join(_settings(program, config)))
@@ -75,17 +74,13 @@ def _first_sentence(text: str) -> str:
 
 
 def _settings(program: str, config: Any) -> list[str]:
-    from omegaconf import OmegaConf
-
     shown_as = {inside: flag for flag, inside in PROGRAMS[program].renamed.items()}
-    values = flatten(OmegaConf.to_container(config, resolve=True))
+    values = flatten(plain(config))
     comments = _comments(f"{program}.yaml", "")
-    if groups_of(program):
-        chosen = _defaults(program)
-        files = {g: o for g, o in chosen.items() if (ROOT / g / f"{o}.yaml").is_file()}
-        for group, option in files.items():
+    for group, option in _defaults(program).items():
+        if (ROOT / group / f"{option}.yaml").is_file():
             comments |= _comments(f"{group}/{option}.yaml", f"{group}.")
-        comments |= _comments("logger/wandb.yaml", "logger.")
+    comments |= _comments("logger/wandb.yaml", "logger.")
     lines = []
     for key, value in values.items():
         if "_target_" in key or key.startswith("data.source") or key in groups_of(program):
