@@ -107,11 +107,6 @@ def _add(line: CommandLine, program: str, key: str, value: str, spell: Spelling)
         line.overrides.append(f"{key}={of_run(key, value)}")
 
 
-def _override(key: str, typed: str) -> str:
-    key = inner_key(key)
-    return f"{key}={flag_value(key, typed)}"
-
-
 def check_names(program: str, overrides: list[str]) -> None:
     """Every option of every group, before any config is composed."""
     for override in overrides:
@@ -170,8 +165,9 @@ def _experiment(program: str, name: str) -> Experiment:
     known = read_experiment(name)
 
     def overrides(lists: dict[str, str]) -> dict[str, str]:
-        written = [_override(key, value) for key, value in lists.items()]
-        check_names(program, written)
-        return {key: value for key, _, value in (o.partition("=") for o in written)}
+        named = ((inner_key(key), value) for key, value in lists.items())
+        written = {key: flag_value(key, value) for key, value in named}
+        check_names(program, [f"{key}={value}" for key, value in written.items()])
+        return written
 
     return Experiment(overrides(known.grid), [overrides(lists) for lists in known.also])

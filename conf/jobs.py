@@ -114,7 +114,7 @@ def _nested(program: str, chosen: tuple[str, ...], group: str) -> list[str]:
     known, names = tuple(o for o in chosen if o.startswith(f"{group}=")), []
     for override in inside:
         key, _, value = override.partition("=")
-        if _options(program, known).get(key) != value:
+        if _with_options(program, known)[1].get(key) != value:
             names.append(f"parent_{value}" if key.endswith(".parent") else value)
         known = (*known, override)
     return names
@@ -156,13 +156,9 @@ def _compose(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[st
     return config, {name: option for name, option in options.items() if name in names}
 
 
-def _options(program: str, chosen: tuple[str, ...]) -> dict[str, str]:
-    """The option of each group, also of those inside others: `model@init.model`."""
-    return _with_options(program, chosen)[1]
-
-
 @cache
 def _with_options(program: str, chosen: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    """The config, and the option of each group, also of those inside others: `model@init.model`."""
     try:
         config = compose_config(program, list(chosen), with_hydra=True)
     except UserError as error:

@@ -27,7 +27,6 @@ ONE_TEXT = re.compile(r"(?:\$\{[^}]*\}|,\s|\s,|[^,])+")  # "Smith, John" is one
 
 def inner_key(key: str) -> str:
     """`init.model` -> `model@init.model`: Hydra's name for the option of a group inside another."""
-    key = key.replace("-", "_")
     if NESTED.fullmatch(key):
         return f"{'init' if key.endswith('.of') else 'model'}@{key}"
     return key
