@@ -37,22 +37,14 @@ _OS_CAUSES = {
 }
 
 
-def describe_os_error(error: OSError) -> str | None:
-    """A sentence for the failures of a disk that a user can mend, None for any other.
-
-    Everything that was complete before the failure stays; the same command goes on from there.
-    """
-    if error.errno not in _OS_CAUSES:
+def user_message(error: BaseException) -> str | None:
+    """What to tell a user about a failure that they can mend; None for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno not in _OS_CAUSES:
         return None
     where = f" at {error.filename}" if error.filename else ""
     return (
         f"could not write: {_OS_CAUSES[error.errno]}{where}; "
         "nothing finished is lost, and the same command goes on from there"
     )
-
-
-def user_message(error: BaseException) -> str | None:
-    """What to tell a user about a failure that they can mend; None for a bug."""
-    if isinstance(error, UserError):
-        return str(error)
-    return describe_os_error(error) if isinstance(error, OSError) else None
