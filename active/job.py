@@ -43,11 +43,6 @@ from pretext.wandb_log import knows
 log = logging.getLogger("initial_pools")
 
 
-def check(job: Job) -> None:
-    """All that can be known to be wrong before training."""
-    prepare(job)
-
-
 def run(job: Job) -> None:
     """One run, from the start or from where it stopped."""
     gc.collect()
