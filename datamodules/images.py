@@ -6,9 +6,10 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from torch import Tensor
 from datamodules.decoding import FileDecoder, decode_all
 from datamodules.errors import UserError
 from datamodules.files import put_in_place
-from datamodules.sources import Decoder, Opened, Raw, Source
+from datamodules.sources import Opened, Raw, Source
 
 CHUNK = 4096  # images copied into the cache at a time
 
@@ -37,7 +38,7 @@ class Part:
     labels: np.ndarray | None
     shape: tuple[int, int, int]
     pixels: Tensor | None
-    decoder: Decoder | None
+    decoder: Callable[[np.ndarray], np.ndarray] | None
     copies: dict[Any, Tensor | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -65,24 +66,17 @@ class Images:
     fingerprint: str
 
 
-class MemmapDecoder:
-    """Reads batches from a cached array; opened once in each process that uses it."""
+class MemmapReader:
+    """Reads batches from a cached array, which a process that it is sent to opens anew."""
 
     def __init__(self, path: Path):
-        self.path = path
-        self._array: np.ndarray | None = None
-        self.shape = cast(tuple[int, int, int], np.load(path, mmap_mode="r").shape[1:])
+        self.path, self.array = path, np.load(path, mmap_mode="r")
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        if self._array is None:
-            self._array = np.load(self.path, mmap_mode="r")
-        return self._array[positions]
+        return self.array[positions]
 
-    def subset(self, keep: np.ndarray) -> Decoder:
-        raise NotImplementedError("a cached part is cut before it is cached")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MemmapReader, (self.path,)
 
 
 def load_images(
@@ -184,12 +178,12 @@ def _read_part(folder: Path, name: str, record: dict[str, Any], in_memory: bool)
     labels = table["label"].to_numpy().copy() if "label" in table.column_names else None
     channels, height, width = record["shape"]
     pixels: Tensor | None = None
-    decoder: Decoder | None = None
+    decoder: Callable[[np.ndarray], np.ndarray] | None = None
     if record["roots"] is not None:
         decoder = FileDecoder(record["roots"][name], channels, height)
     elif in_memory:
         # Copy-on-write mode: torch wants writable memory, the pages stay shared while none writes.
         pixels = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
     else:
-        decoder = MemmapDecoder(folder / f"{name}.npy")
+        decoder = MemmapReader(folder / f"{name}.npy")
     return Part(ids, labels, (channels, height, width), pixels, decoder)
