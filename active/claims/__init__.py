@@ -9,8 +9,6 @@ from active.claims.study import Answer, Study
 
 CLAIMS = (r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12)
 
-__all__ = ["CLAIMS", "Answer", "Study", "all_answers"]
-
 
 def all_answers(study: Study) -> list[Answer]:
     """The answer to every claim, in order: confirmed, contradicted, undecided or not run."""

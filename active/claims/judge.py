@@ -6,7 +6,7 @@ A claim is about all of its comparisons, so that one contradiction contradicts i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -35,22 +35,19 @@ class Claim:
         return Answer(self.name, self.title, self.statement, answer, why)
 
 
-def gains(row: pd.Series) -> str:
-    """Claimed: better by more than the margin may hide."""
-    words = {"better": CONFIRMED, "worse": CONTRADICTED, "equivalent": CONTRADICTED}
-    return words.get(row["verdict"], UNDECIDED)
+def _claimed(verdict: str) -> Judge:
+    """Claimed: this verdict; any other that is one contradicts it."""
+
+    def judge(row: pd.Series) -> str:
+        if row["verdict"] not in DECIDED:
+            return UNDECIDED
+        return CONFIRMED if row["verdict"] == verdict else CONTRADICTED
+
+    return judge
 
 
-def loses(row: pd.Series) -> str:
-    """Claimed: worse."""
-    words = {"worse": CONFIRMED, "better": CONTRADICTED, "equivalent": CONTRADICTED}
-    return words.get(row["verdict"], UNDECIDED)
-
-
-def same(row: pd.Series) -> str:
-    """Claimed: no difference; needs equivalence, not the absence of a verdict."""
-    words = {"equivalent": CONFIRMED, "better": CONTRADICTED, "worse": CONTRADICTED}
-    return words.get(row["verdict"], UNDECIDED)
+DECIDED = ("better", "worse", "equivalent")
+gains, loses, same = map(_claimed, DECIDED)  # no difference is one that was shown not to be
 
 
 def no_gain(margin: float) -> Judge:
@@ -76,21 +73,13 @@ def judged_by(judge: Judge, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(answer=[judge(row) for _, row in rows.iterrows()])
 
 
-def all_of(answers: Iterable[str]) -> str:
-    """One contradiction contradicts, one undecided leaves undecided; none at all is not run."""
-    given = set(answers)
-    for answer in (CONTRADICTED, UNDECIDED, CONFIRMED):
-        if answer in given:
-            return answer
-    return NOT_RUN
-
-
 def conclude(claim: Claim, tables: Sequence[pd.DataFrame], lacking: Sequence[str]) -> Answer:
-    """The answer to a claim about all rows of these tables."""
+    """The answer to a claim about all rows of these tables; one contradiction contradicts, one
+    undecided row leaves undecided."""
     rows = pd.concat(tables) if tables else pd.DataFrame()
     if rows.empty:
         return claim.answer(NOT_RUN, f"Missing: {'; '.join(lacking or ['pairs of runs'])}.")
-    answer = all_of(rows["answer"])
+    answer = next(a for a in (CONTRADICTED, UNDECIDED, CONFIRMED) if a in set(rows["answer"]))
     return claim.answer(answer, f"{summary(claim, rows, answer)}{missing(lacking)}.")
 
 
