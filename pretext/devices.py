@@ -226,18 +226,18 @@ def has_bf16(kind: str) -> bool:
     """Whether bf16 is fast here: on most GPUs, and on CPUs with instructions for it."""
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    cpuinfo = Path("/proc/cpuinfo")
-    if kind != "cpu" or not cpuinfo.is_file():
-        return False
-    line = next((x for x in cpuinfo.read_text().splitlines() if x.startswith("flags")), "")
-    return bool(BF16_FLAGS & set(line.split()))
+    return kind == "cpu" and not BF16_FLAGS.isdisjoint(_cpuinfo("flags").split())
 
 
 def hardware(kind: str) -> str:
     """The name of the device, for records."""
     if kind == "cuda":
         return torch.cuda.get_device_name()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")
-    return name or platform.processor() or platform.machine()
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """What Linux says of the first core; empty where it does not."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return next((x.partition(":")[2].strip() for x in lines if x.startswith(key)), "")
