@@ -47,7 +47,8 @@ def _claimed(verdict: str) -> Judge:
 
 
 DECIDED = ("better", "worse", "equivalent")
-gains, loses, same = map(_claimed, DECIDED)  # no difference is one that was shown not to be
+# The last needs equivalence, not the absence of a verdict.
+gains, loses, same = map(_claimed, DECIDED)
 
 
 def no_gain(margin: float) -> Judge:
