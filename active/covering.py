@@ -78,7 +78,6 @@ class ArtifactQuery(Query):
     """Covers the features of a pretext artifact, which no cycle changes; needs no classifier."""
 
     covers: ClassVar[tuple[str, ...]] = ()
-    reads: ClassVar[str] = "features"
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,7 +27,8 @@ INDICES = "__index__"  # the column of sample indices, beside a strategy's own
 class Request:
     """What a query is asked for: `budget` samples for one cycle of a run.
 
-    `features` are those of the pretext artifact that the strategy reads, (all train samples, D).
+    `features` (all train samples, D) are those of the model that the strategy's YAML file has as
+    its `model`.
     """
 
     budget: int
@@ -44,7 +45,7 @@ class Request:
 
     def features_of(self, indices: np.ndarray) -> Tensor:
         """(n, D) float32 features of these samples, on the device that is to choose."""
-        assert self.features is not None, "the strategy reads no artifact"
+        assert self.features is not None, "the strategy has no model"
         rows = np.asarray(self.features[indices], dtype=np.float32)
         return torch.from_numpy(rows).to(self.device)
 
@@ -80,7 +81,6 @@ class Query(pl.Callback):
     covers: ClassVar[tuple[str, ...]] = ("unlabeled",)  # and "labeled", "validation"; () no pass
     wants_dropout: ClassVar[bool] = False  # MC dropout: `learner.dropout auto` switches it on
     wants_committee: ClassVar[bool] = False  # asks all members; `learner.members auto`: several
-    reads: ClassVar[str] = ""  # "features" of a pretext artifact
     wants_images: ClassVar[bool] = False  # whatever the learner is given in their place
     curves: ClassVar[tuple[str, ...]] = ()  # that its own model logs; the first is their axis
 

@@ -12,6 +12,7 @@ import torch
 from active.arm import build_query
 from active.classifier import Classifier
 from active.committee import Committee
+from active.covering import ArtifactQuery
 from active.predictor import Outputs, Predictor
 from active.queries.passive import Random
 from active.query import (
@@ -117,7 +118,7 @@ def ask(
     )  # fmt: skip
     features = images.train.take(np.arange(len(images.train))).flatten(1).float()
     unit = torch.nn.functional.normalize(features + 1, dim=1).numpy()
-    request = Request(budget, 1, Seeds(seed), unit if query.reads else None)
+    request = Request(budget, 1, Seeds(seed), unit if isinstance(query, ArtifactQuery) else None)
     datamodule.at(1, asked=query.covers or ("unlabeled",))
     query.prepare(datamodule, devices.trainer, request)
     if query.covers:
