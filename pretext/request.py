@@ -21,8 +21,6 @@ from pretext.loggers import Sink
 if TYPE_CHECKING:  # a run that needs no pretext model does not pay for its libraries
     from pretext.module import PretextModule
 
-IF_MISSING = ("train", "error")
-
 
 @dataclass(frozen=True)
 class Context:

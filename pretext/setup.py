@@ -17,14 +17,14 @@ from datamodules.initial import DEFAULT_CLUSTERS
 from datamodules.sources import Imbalanced, Source
 from pretext.devices import PRECISIONS, Devices
 from pretext.loggers import RunInfo, Sink
-from pretext.request import IF_MISSING, Context, Stage
+from pretext.request import Context, Stage
 from pretext.wandb_server import in_sweep
 
 CURVES = ("train/loss", "val/loss", "knn/acc", "cluster/acc", "cluster/nmi", "cluster/ari")
 CHOICES = {
     "trainer.keep_checkpoints": ("last", "all"),
     "trainer.precision": PRECISIONS,
-    "pretext.if_missing": IF_MISSING,
+    "pretext.if_missing": ("train", "error"),
 }
 MINIMUM = {
     "data.eval_batch_size": 1,

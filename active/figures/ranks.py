@@ -1,4 +1,4 @@
-"""Mean ranks with their critical difference, and who beats whom."""
+"""Mean ranks with their critical difference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from active.figures.squares import squares
 from active.figures.style import INK, panels, short
 
 if TYPE_CHECKING:
@@ -68,8 +67,3 @@ def _bars(axis: Axes, ranks: pd.Series, cliques: list[list[str]]) -> None:
         level = -0.25 - 0.3 * i
         axis.plot([ends.min() - 0.04, ends.max() + 0.04], [level, level], color="#0072B2",
                   linewidth=3.2, solid_capstyle="butt")  # fmt: skip
-
-
-def penalties(matrix: pd.DataFrame) -> Figure:
-    """How often the row beats the column; the last row is the mean that each column loses."""
-    return squares(matrix, "{:.2f}", 1.0)

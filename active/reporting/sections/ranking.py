@@ -8,7 +8,8 @@ import pandas as pd
 
 from active import formats
 from active.efficiency import label_efficiency
-from active.figures.ranks import critical_difference, penalties
+from active.figures.ranks import critical_difference
+from active.figures.squares import squares
 from active.ranking import Ranking, penalty_matrix, rank_pools, start_to_end
 from active.reporting.blocks import Block, Column, Picture, Section, Table, file_name
 from active.reporting.material import Material
@@ -115,6 +116,6 @@ def _penalties(material: Material) -> list[Block]:
             "the cells of the grid where both were run; blank where they never met. The last row "
             "is how often each is beaten."
         )
-        draw = partial(penalties, matrix)
+        draw = partial(squares, matrix, "{:.2f}", 1.0)
         blocks.append(Picture(f"penalties_{by}", f"Who beats whom: by {noun}", alt, draw, note))
     return blocks
