@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -109,8 +110,7 @@ def _overlap(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
         return []
     pairs = [
         f"{a} and {b} {100 * shares.loc[a, b]:.0f} %"
-        for i, a in enumerate(shares.index)
-        for b in shares.index[i + 1 :]
+        for a, b in combinations(shares.index, 2)
         if formats.known(shares.loc[a, b])
     ]
     alt = f"Images that pools on {data} share: {', '.join(pairs)}; chance {100 * chance:.2g} %."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import combinations
 from typing import NamedTuple
 
 import pandas as pd
@@ -79,8 +80,7 @@ def _shares(
 
 
 def _picture(title: str, arm: str, name: str, shares: pd.DataFrame, chance: float) -> Block:
-    names = list(shares.index)
-    pairs = [(a, b, shares.loc[a, b]) for i, a in enumerate(names) for b in names[i + 1 :]]
+    pairs = [(a, b, shares.loc[a, b]) for a, b in combinations(shares.index, 2)]
     most = sorted((p for p in pairs if formats.known(p[2])), key=lambda p: -p[2])[:8]
     told = ", ".join(f"{a} and {b} {100 * share:.0f} %" for a, b, share in most)
     scope = SCOPES[name]
@@ -97,12 +97,10 @@ def _picture(title: str, arm: str, name: str, shares: pd.DataFrame, chance: floa
 
 def _pairs(found: dict[str, tuple[pd.DataFrame, float]]) -> pd.DataFrame:
     """A row per pair of queries."""
-    names = list(found["first"][0].index)
     rows = []
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            row: dict[str, object] = {"one": one, "other": other}
-            for scope, (shares, chance) in found.items():
-                row |= {scope: shares.loc[one, other], f"{scope}_chance": chance}
-            rows.append(row)
+    for one, other in combinations(found["first"][0].index, 2):
+        row: dict[str, object] = {"one": one, "other": other}
+        for scope, (shares, chance) in found.items():
+            row |= {scope: shares.loc[one, other], f"{scope}_chance": chance}
+        rows.append(row)
     return pd.DataFrame(rows)
