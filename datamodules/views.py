@@ -63,26 +63,23 @@ class SimCLRViews:
         crop_scale: smallest area of a crop; the paper has 0.08, most CIFAR code 0.2.
         flip: whether to mirror half of the views; not for digits and letters.
         jitter: strength of brightness, contrast and saturation; the hue turns by a quarter of it.
-        jitter_probability: share of the views that are jittered.
         gray: share of the views that lose their color.
     """
 
     LANES = 11  # crop 4, flip, jitter 5, gray
+    JITTERED = 0.8  # share of the views
 
     def __init__(
         self,
         crop_scale: float = 0.2,
         flip: bool = True,
         jitter: float = 0.4,
-        jitter_probability: float = 0.8,
         gray: float = 0.2,
     ):
         _check_share("crop_scale", crop_scale, 0.01)
-        for name, value in (("jitter_probability", jitter_probability), ("gray", gray)):
-            _check_share(name, value)
         _check_share("jitter", jitter)
-        self.crop_scale, self.flip, self.jitter = crop_scale, flip, jitter
-        self.jitter_probability, self.gray = jitter_probability, gray
+        _check_share("gray", gray)
+        self.crop_scale, self.flip, self.jitter, self.gray = crop_scale, flip, jitter, gray
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:
         draws = torch.cat(uniform(seed, indices, 2 * self.LANES).split(self.LANES, dim=1))
@@ -90,7 +87,7 @@ class SimCLRViews:
         views = images.repeat(2, 1, 1, 1)
         views = resized_crop(views, draws, (self.crop_scale, 1.0), flip=flip)
         if self.jitter:
-            views = color.jitter(views, draws[:, 5:10], self.jitter, self.jitter_probability)
+            views = color.jitter(views, draws[:, 5:10], self.jitter, self.JITTERED)
         return color.grayscale(views, draws[:, 10] < self.gray) if self.gray else views
 
 

@@ -77,7 +77,7 @@ class SimCLR(PretextModule):
         self.head = SimCLRProjectionHead(width, width, projection, batch_norm=False)
         self.temperature, self.features = temperature, features
         color = inputs["shape"][0] == 3
-        self.views = SimCLRViews(crop_scale, flip, jitter, gray=gray if color else 0)
+        self.views = SimCLRViews(crop_scale, flip, jitter, gray if color else 0)
         names = scored_view_names(views, flip, jitter > 0, gray > 0, color)
         self._fixed = FixedViews(names, jitter, crop_scale)
         members = Seeds(seed).numpy("bank").permutation(inputs["num_train"])[:bank]
