@@ -60,9 +60,7 @@ class PoolDataModule(ImageDataModule):
         self.pools, self.seeds = pools, seeds
         self.batch_size = batch_size
         self.augmenter, self.normalizer = augmenter, normalizer
-        self.cycle, self.member = 0, 0
-        self.asked: tuple[str, ...] = ("unlabeled",)  # pools that a query's pass covers
-        self.paired = 0
+        self.at(0)
 
     def at(
         self, cycle: int, member: int = 0, asked: tuple[str, ...] = ("unlabeled",), paired: int = 0
