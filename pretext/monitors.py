@@ -7,6 +7,7 @@ import torch
 from lightly.utils.benchmarking.knn import knn_predict
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor
 
 NEIGHBORS, TEMPERATURE = 20, 0.1
@@ -41,8 +42,7 @@ def clustering_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
     >>> clustering_accuracy(np.array([1, 1, 0, 2]), np.array([0, 0, 1, 1]))
     0.75
     """
-    table = np.zeros((clusters.max() + 1, labels.max() + 1), dtype=np.int64)
-    np.add.at(table, (clusters, labels), 1)
+    table = contingency_matrix(clusters, labels)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(table[rows, columns].sum() / len(labels))
 
