@@ -100,6 +100,10 @@ class Material:
             asked[data] = max(asked.get(data, 0), recipe.get("cycles", 0))
         return unfinished_runs(self.all_runs, failed_runs(*place), started_runs(*place), asked)
 
+    def recipe(self, data: str) -> dict[str, Any]:
+        """Of the first learner on this data."""
+        return next(recipe for (name, _), recipe in self.recipes.items() if name == data)
+
     def readers(self) -> dict[str, str]:
         """Of each artifact that runs read: `pool, query, learner`, whichever did."""
         found: dict[str, list[str]] = {}
@@ -120,8 +124,7 @@ class Material:
         the end of a cycle, `candidates`.
         """
         runs = self.runs[self.runs["data"] == data]
-        recipe = next(recipe for (name, _), recipe in self.recipes.items() if name == data)
-        if runs["seed"].nunique() <= 1 or recipe["seeds"]["split"] is not None:
+        if runs["seed"].nunique() <= 1 or self.recipe(data)["seeds"]["split"] is not None:
             return self.candidates(data)
         return float((runs["pool/labeled"] / runs["pool/fraction"]).iloc[0])
 

@@ -93,8 +93,8 @@ def _classes(data: str, pools: pd.DataFrame, material: Material) -> list[Block]:
     counts = {arm: mean for arm, mean in means.items() if mean is not None}
     if not counts:
         return []
-    recipe = next(r for (name, _), r in material.recipes.items() if name == data)
-    names = class_names(material.artifact_folders, str(recipe.get("data_fingerprint", "")))
+    images = str(material.recipe(data).get("data_fingerprint", ""))
+    names = class_names(material.artifact_folders, images)
     told = formats.listing([f"{arm} {count.max():.3g}" for arm, count in counts.items()])
     alt = f"Images of each class in the initial pools on {data}; the fullest class holds: {told}."
     note = "Mean over pools; the dashed line is an equal share of every class."
@@ -145,13 +145,11 @@ def _embedding(data: str, pools: pd.DataFrame, material: Material) -> list[Block
 
 def _with_features(data: str, material: Material) -> Artifact | None:
     """The artifact to embed in: one that the runs read first, then any of the same images."""
-    recipe = next(r for (name, _), r in material.recipes.items() if name == data)
-    read = material.readers()
+    images, read = material.recipe(data).get("data_fingerprint"), material.readers()
     fitting = [
         a
         for a in material.artifacts.values()
-        if a.record["data"] == recipe.get("data_fingerprint")
-        and (a.path / FEATURES["train"]).is_file()
+        if a.record["data"] == images and (a.path / FEATURES["train"]).is_file()
     ]
     order = {model: place for place, model in enumerate(PREFERRED)}
     fitting.sort(
