@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import shutil
-from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from datamodules.pools import Pools
 from datamodules.seeds import Seeds
 from pretext.artifacts import CHECKPOINT, RECORD, Artifact, Workshop, fingerprint
 from pretext.devices import Devices
-from pretext.loggers import Sink
+from pretext.loggers import OwnSink
 
 log = logging.getLogger("initial_pools")
 Train = Callable[[Sequence[Logger]], tuple[Predictor, dict[str, Any]]]
@@ -31,24 +30,12 @@ STREAMS = ("weights", "batches", "augmentation")  # that cycle 0 draws from
 RECIPE = 1  # raised when the meaning of a row changes
 
 
-class Recorder(Sink):
+class Recorder(OwnSink):
     """Keeps what is logged, for those who find the classifier trained."""
 
     def __init__(self) -> None:
         super().__init__()
         self.curves: list[tuple[dict[str, float], int | None]] = []
-
-    @property
-    def name(self) -> str:
-        return "recorder"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        pass
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +68,15 @@ class Sink(Logger):
         """Nothing follows; `failed` if what it logged did not come to its end."""
 
 
+class OwnSink(Sink):
+    """A logger of curves alone: it has no name or version, and settings are in other files."""
+
+    name = version = ""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass
+
+
 @contextmanager
 def opened(make: Callable[[], Iterable[Sink]], devices: Devices) -> Iterator[list[Sink]]:
     """The loggers that `make` gives one by one on rank zero, closed whatever happens.
@@ -91,7 +99,7 @@ def opened(make: Callable[[], Iterable[Sink]], devices: Devices) -> Iterator[lis
             logger.close(failed)
 
 
-class CSVCurves(Sink):
+class CSVCurves(OwnSink):
     """`curves.csv` in the folder: the axes (a run's are cycle and running epoch), then the curves.
 
     Not Lightning's CSVLogger, which deletes the file of the run that it is asked to continue.
@@ -115,18 +123,6 @@ class CSVCurves(Sink):
     @property
     def columns(self) -> list[str]:
         return [*self.axes, *self.curves, *self.own_curves]
-
-    @property
-    def name(self) -> str:
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        pass  # config.yaml has them
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
