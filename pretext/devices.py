@@ -184,16 +184,9 @@ class Devices:
 
     def first(self, function: Callable[[], Result]) -> Result:
         """`function` on all ranks, rank zero first: the others find what it has written."""
-        if self.world_size == 1:
-            return function()
-        mine = None
-
-        def run() -> None:
-            nonlocal mine
-            mine = function()
-
-        self.decide(run)
-        return mine if self.is_zero and mine is not None else function()
+        mine: list[Result] = []
+        self.decide(lambda: mine.append(function()))
+        return mine[0] if mine else function()
 
     def environment(self) -> dict[str, Any]:
         """What besides the settings can change a number."""
