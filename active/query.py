@@ -140,7 +140,7 @@ class Query(pl.Callback):
     def gathered(self, pools: Pools, labels: np.ndarray | None) -> Gathered:
         """What the pass left on rank zero, cut into the pools; `labels` are asked for V's alone."""
         if self._seen is None:
-            return Gathered(pools.unlabeled, np.sort(pools.labeled))
+            return Gathered(pools.unlabeled, pools.labeled)
         (seen, columns), self._seen = self._seen, None
 
         def of(pool: np.ndarray) -> dict[str, Tensor]:
@@ -149,7 +149,7 @@ class Query(pl.Callback):
             rows = torch.searchsorted(seen, torch.from_numpy(pool).to(seen.device))
             return {name: column[rows] for name, column in columns.items()}
 
-        labeled, validation = np.sort(pools.labeled), np.sort(pools.validation)
+        labeled, validation = pools.labeled, np.sort(pools.validation)
         truth = None
         if "validation" in self.covers and labels is not None:
             truth = torch.from_numpy(labels[validation]).to(seen.device)

@@ -105,7 +105,7 @@ class VAALQuery(ScoreQuery):
 
     def gathered(self, pools: Pools, labels: np.ndarray | None) -> Gathered:
         scores = torch.from_numpy(self._scores)
-        return Gathered(pools.unlabeled, np.sort(pools.labeled), {"score": scores})
+        return Gathered(pools.unlabeled, pools.labeled, {"score": scores})
 
 
 def score(
