@@ -68,7 +68,7 @@ class Votes(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._now.append(_exact(outputs).softmax(dim=1))
+        self._now.append(where_exact(outputs).double().softmax(dim=1))
         self._labels.append(batch.labels)
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,11 +92,6 @@ class Votes(pl.Callback):
             "test/acc_ensemble": (probs.argmax(dim=1) == self._truth).double().mean().item(),
             "test/nll_ensemble": -own.log().mean().item(),
         }
-
-
-def _exact(logits: Tensor) -> Tensor:
-    """float64, on the CPU where the device has none."""
-    return where_exact(logits).double()
 
 
 def mean_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
