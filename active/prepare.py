@@ -20,7 +20,6 @@ from active.query import Query, Selection, check_selection
 from active.training import Training
 from conf.jobs import Job
 from conf.schema import ActiveConfig
-from datamodules.augment import Augmenter
 from datamodules.errors import UserError
 from datamodules.images import Images
 from datamodules.initial import Candidates, RandomInit, choose
@@ -130,7 +129,6 @@ def prepare(job: Job) -> Setup:
     check_budgets(total, len(pools.validation), init_budget, budget, cycles)
     try:
         training = learner.training(config.trainer.max_epochs, config.trainer.val_checks)
-        Augmenter(config.data.crop, config.data.flip)
     except ValueError as error:
         raise UserError(str(error)) from error
     check_numbers(config.data, images)

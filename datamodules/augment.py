@@ -35,8 +35,6 @@ class Augmenter:
     """Crop and flip of the classifier's training, by draws of (seed, epoch, sample index)."""
 
     def __init__(self, crop: int = 0, flip: bool = False):
-        if crop < 0:
-            raise ValueError(f"crop must be 0 or more pixels, not {crop}")
         self.crop, self.flip = crop, flip
 
     def __call__(self, images: Tensor, indices: Tensor, seed: int) -> Tensor:

@@ -29,6 +29,7 @@ CHOICES = {
 MINIMUM = {
     "data.eval_batch_size": 1,
     "data.workers": 0,
+    "data.crop": 0,
     "data.recipe.width": 1,
     "trainer.num_nodes": 1,
     "trainer.val_checks": 1,

@@ -57,7 +57,7 @@ def refused(finished: object, *words: str) -> str:
         (["--learner.lr", "-1"], ["lr must be positive"]),
         (["--learner.batch_size", "1"], ["batch_size must be at least 2"]),
         (["--learner.stem", "5"], ["stem must be 3 or 7"]),
-        (["--data.crop", "-1"], ["crop must be 0 or more"]),
+        (["--data.crop", "-1"], ["data.crop must be at least 0"]),
         (["--learner.width", "0"], ["learner.width must be at least 1"]),
         (["--data.workers", "-1"], ["data.workers must be at least 0"]),
         (["--data.mean", "[0.1,0.2]"], ["data.mean must have 1 numbers"]),
