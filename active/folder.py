@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from conf.compose import flatten
-from conf.identity import ERROR, is_volatile
+from conf.identity import ERROR, ROWS, is_volatile
 from datamodules.errors import UserError
 from datamodules.files import save_atomic, sha256, write_atomic, write_table
 
-ROWS, CONFIG, CHECKPOINT = "cycles.jsonl", "config.yaml", "model.ckpt"
+CONFIG, CHECKPOINT = "config.yaml", "model.ckpt"
 
 
 class RunFolder:

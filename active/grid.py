@@ -7,11 +7,11 @@ import logging
 from collections.abc import Iterator
 
 from active.dry_run import speed_of
-from active.folder import ROWS
 from active.job import classifier_devices
 from active.needs import artifact_of, stages_of
 from active.plan import Passes, Speed, total
 from active.prepare import Setup, prepare
+from conf.identity import ROWS
 from conf.jobs import Job
 from pretext.console import log_to_terminal
 from pretext.devices import hardware

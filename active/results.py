@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from active.columns import ARTIFACTS, PARTS
-from active.folder import CONFIG, ROWS
-from conf.identity import ERROR
+from active.folder import CONFIG
+from conf.identity import ERROR, ROWS
 from datamodules.errors import UserError, unknown
 
 DEFAULTS = {"classifier": "plain", **dict.fromkeys(ARTIFACTS)}  # of rows that do not say

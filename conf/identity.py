@@ -11,6 +11,7 @@ from typing import Any
 from conf.compose import flatten
 
 ERROR = "error.txt"  # in a run's folder: what went wrong in its last attempt
+ROWS = "cycles.jsonl"  # a line for each complete cycle
 # Settings that change no result: where things lie, how they are shown and how they are loaded.
 VOLATILE = (
     "runs_dir", "artifacts_dir", "share_cycle_0", "dry_run", "cycles", "logger", "data.root",

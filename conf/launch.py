@@ -76,7 +76,9 @@ def _run_all(program: Program, line: CommandLine, jobs: list[Job]) -> None:
     if program.grid:
         shared: list[Job] = load(f"{program.grid}:missing")(jobs)
         if shared:
-            run_grid(program.name, f"{program.grid}:make", shared, line.launcher, notes=False)
+            made = run_grid(program.name, f"{program.grid}:make", shared, line.launcher, False)
+            for outcome in filter(None, made):
+                print(f"a pretext model failed: {outcome.splitlines()[-1]}", file=sys.stderr)
     _report_failures(jobs, run_grid(program.name, program.handler, jobs, line.launcher))
 
 

@@ -22,13 +22,15 @@ class Launcher:
     """The package that it needs, which of our words it takes, and how many tasks it is given.
 
     Hydra composes a config for each task before the first starts, so there are no more than can
-    run at a time, and each does one job after another; on Slurm, where its time is limited, one.
+    run at a time, and each does one job after another; on Slurm, where its time is limited, one,
+    but where there are more than an array of its takes.
     """
 
     package: str
     words: tuple[str, ...]
-    tasks: int | None  # None: a task for each job
+    tasks: int  # at most
     whole: tuple[str, ...] = ("processes", "attempts")  # words that are whole numbers
+    one: bool = False  # whether a task does one job, if there is a task for each
 
 
 LAUNCHERS = {
@@ -36,8 +38,8 @@ LAUNCHERS = {
     "local": Launcher(RAY, ("processes", "gpus", "attempts"), os.cpu_count() or 1),
     "cluster": Launcher(RAY, ("gpus", "attempts"), 1024),
     "slurm": Launcher(
-        SUBMITIT, ("processes", "gpus", "attempts"), None, ("processes", "gpus", "attempts")
-    ),
+        SUBMITIT, ("processes", "gpus", "attempts"), 1000, ("processes", "gpus", "attempts"), True
+    ),  # Slurm's MaxArraySize is 1001 where nobody set it
 }
 LAUNCHER = "hydra/launcher"
 LEAST = {"processes": 1, "gpus": 0, "attempts": 1}
@@ -62,14 +64,14 @@ def check_launcher(words: list[str]) -> None:
             f"--launcher {name} needs a package that is not installed; "
             "pip install --editable '.[cluster]' in the project's folder brings it"
         )
-    if name == "cluster" and "gpus" not in given:
-        raise UserError("--launcher cluster needs --gpus: those of each run, 0 for none")
     try:
         with composer():
             _check_keys(name, given)
             _check_values(name, words)
     except UserError as error:
         raise UserError(str(error).replace(OWN, "--launcher.")) from error
+    if name in ("cluster", "slurm") and not any("gpus" in w or "gres" in w for w in words):
+        raise UserError(f"--launcher {name} needs --gpus: those of each run, 0 for none")
 
 
 def _check_keys(name: str, given: dict[str, str]) -> None:
@@ -80,7 +82,7 @@ def _check_keys(name: str, given: dict[str, str]) -> None:
     for key in own:
         if not shown:
             raise UserError(f"--launcher.{key} needs a --launcher that has such a setting")
-        free = key.startswith(f"{FREE}.") and FREE in known
+        free = key.startswith(f"{FREE}.") and any(k.partition(".")[0] == FREE for k in known)
         if not free and not any(f"{k}.".startswith(f"{key}.") for k in known):
             raise unknown("setting", f"launcher.{key}", shown)
 

@@ -43,8 +43,9 @@ GRID = """\
   --launcher NAME      a grid whose runs are started by
 {launchers}
   --processes 4        runs at a time (local: default one for each core or, with GPUs, for each GPU)
-  --gpus 0.5           GPUs of each run (default 1 where there are any); 0.5: two runs share one
-  --attempts 3         how often a run whose process dies (slurm: hits its time limit) is tried
+  --gpus 0.5           GPUs of each run (local: default 1 where there are any); 0.5: two share one
+  --attempts 3         how often a run is tried whose process dies (slurm: hits its time limit)
+                       before it has come further
   --cfg job            print the resolved config (for a grid, its first run's) and exit
   --help               this page"""
 

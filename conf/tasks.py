@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from conf.compose import composer
-from conf.identity import ERROR
+from conf.identity import ERROR, ROWS
 from conf.jobs import Job, compose_job
 from conf.launchers import LAUNCHER, LAUNCHERS, given_of
 from conf.quoting import quoted
@@ -35,24 +35,32 @@ class Grid:
     Each task takes the next job, because Ray starts tasks in any order, and a grid goes seed by
     seed. It always returns, so that no launcher sees a failure and the other jobs go on:
     `<place>.done` says that a job has ended, and holds what went wrong. A task whose process died
-    is started again and goes on with the job that it had.
+    is started again and goes on with the job that it had; `attempts` counts those of a job that
+    came no further.
     """
 
     program: str
     handler: str
     folder: Path
     notes: bool  # whether a failure is written into the run's folder, too
+    here: Path = field(default_factory=Path.cwd)  # a worker of a Ray cluster is somewhere else
+    environment: dict[str, str] = field(default_factory=lambda: wanted_environment())
 
     def __call__(self, config: DictConfig) -> None:
+        os.chdir(self.here)
+        os.environ.update(self.environment)
         jobs = json.loads((self.folder / JOBS).read_text())
         for place in self._mine(config.task, len(jobs)):
+            with composer():
+                job = compose_job(self.program, jobs[place])
             done, began = self.folder / f"{place}.done", self.folder / f"{place}.began"
             with open(began, "a") as attempts:
-                attempts.write(".")
-            if began.stat().st_size > config.attempts:
+                attempts.write(f"{_progress(job)}\n")
+            tried = began.read_text().splitlines()
+            if tried.count(tried[-1]) > config.attempts:
                 done.write_text(f"its process died {config.attempts} times")
             else:
-                done.write_text(self._run(jobs[place], f"{place + 1}/{len(jobs)}"))
+                done.write_text(self._run(job, f"{place + 1}/{len(jobs)}"))
             if config.one:
                 return
 
@@ -67,16 +75,14 @@ class Grid:
             if taken.read_text() == str(task) and not (self.folder / f"{place}.done").exists():
                 yield place
 
-    def _run(self, overrides: list[str], place: str) -> str:
+    def _run(self, job: Job, place: str) -> str:
         """What went wrong, if anything."""
-        with composer():
-            job = compose_job(self.program, overrides)
         print(f"[{place}] {job}", flush=True)
         try:
             with _log_lines(place):
                 load(self.handler)(job)
         except SystemExit as stop:
-            if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's way to pass it on
+            if _told_to_stop(stop):
                 raise
             failure = f"it ended itself with status {stop.code}"
         except Exception as error:
@@ -93,6 +99,31 @@ class Grid:
         """Empty where all went well, else what went wrong."""
         done = self.folder / f"{place}.done"
         return done.read_text() if done.exists() else "its process died, or was never started"
+
+
+def wanted_environment() -> dict[str, str]:
+    """What a run reads of its user's environment; no key, because launchers write files."""
+    own = ("WANDB_SERVICE", "WANDB_API_KEY")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name == "DATA_ROOT" or (name.startswith("WANDB_") and name not in own)
+    }
+
+
+def _progress(job: Job) -> int:
+    """Bytes of the rows that a run has."""
+    file = job.folder / ROWS if job.folder else None
+    return file.stat().st_size if file and file.exists() else 0
+
+
+def _told_to_stop(stop: SystemExit) -> bool:
+    """Whether not the run ended its process but Ctrl-C or, at a signal, submitit or Ray; its task
+    is not done then, and goes on where these start it again."""
+    if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's way to pass it on
+        return True
+    *_, (frame, _) = traceback.walk_tb(stop.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in ("ray", "submitit")
 
 
 @contextlib.contextmanager
@@ -140,6 +171,7 @@ def run_grid(
         if not any(grid.folder.glob("*.began")):
             raise UserError(f"the runs could not be started: {_first_line(error)}") from error
         print(f"the launcher stopped: {_first_line(error)}", file=sys.stderr)
+        _await_slurm(grid.folder / "slurm")
     finally:
         outcomes = [grid.outcome(place) for place in range(len(jobs))]
         if not any(outcomes) or not (grid.folder / "slurm").exists():  # its jobs may go on
@@ -150,15 +182,27 @@ def run_grid(
     return outcomes
 
 
+def _await_slurm(folder: Path) -> None:
+    """Until the last of a Slurm array has ended: hydra-submitit gives up with the first that died,
+    and the others go on."""
+    submitted = sorted(folder.glob("*_submitted.pkl"))
+    if submitted:
+        from submitit import SlurmJob
+
+        for file in submitted:
+            SlurmJob[Any](folder, file.name.removesuffix("_submitted.pkl")).wait()
+
+
 def _start(grid: Grid, count: int, launcher: list[str]) -> None:
     import hydra
 
     given = given_of(launcher)
-    most, asked = LAUNCHERS[given.get(LAUNCHER, "basic")].tasks, given.get("processes", "null")
-    tasks = count if most is None else min(count, int(asked) if asked.isdigit() else most)
+    kind, asked = LAUNCHERS[given.get(LAUNCHER, "basic")], given.get("processes", "null")
+    most = int(asked) if asked.isdigit() and not kind.one else kind.tasks
+    tasks = min(count, most)
     words = [
         f"task=range({tasks})",
-        f"one={most is None}",
+        f"one={kind.one and tasks == count}",
         f"folder={quoted(str(grid.folder))}",
         *launcher,
     ]

@@ -32,6 +32,7 @@ _OS_CAUSES = {
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOTDIR: "a file is in the way",
     errno.EEXIST: "a file is in the way",
+    errno.ENOSYS: "the file system has no locks",
     errno.ENOLCK: "the file system has no locks",
     errno.EOPNOTSUPP: "the file system has no locks",
 }

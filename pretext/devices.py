@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from datamodules.cores import sharing
 from datamodules.ending import end_with_parent
 from datamodules.errors import UserError
-from pretext.ranks import launched_by_lightning, leave_signals
+from pretext.ranks import check_srun, launched_by_lightning, leave_signals
 
 Result = TypeVar("Result")
 FULL = "32-true"
@@ -153,6 +153,7 @@ class Devices:
         """Brings all ranks up, before anything is decided or written; nothing on one device."""
         if self.world_size > 1:
             trainer = self.trainer()
+            check_srun(trainer)
             if launched_by_lightning(trainer):
                 end_with_parent()
             loader: DataLoader = DataLoader(TensorDataset(torch.zeros(1)))

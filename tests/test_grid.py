@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,9 +143,59 @@ def test_a_task_that_died_takes_its_job_again_but_not_for_ever(
     assert Path("order.txt").read_text() == "0\n"
     assert grid.outcome(0) == ""
     lost = Grid("active", "tests.test_grid:never", tmp_path, notes=False)
-    (tmp_path / "1.began").write_text("..")  # two attempts, whose processes died
+    (tmp_path / "1.began").write_text("7\n0\n0\n")  # two attempts, whose processes died
     lost(task(5, attempts=2))
     assert lost.outcome(1) == "its process died 2 times"
+
+
+def test_attempts_are_counted_anew_where_a_run_came_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = grid_of(tmp_path, "remember", seeds=1)
+    (tmp_path / "0.began").write_text("0\n0\n")
+    (job,) = expand("active", parse(["--seed", "0"]))
+    assert job.folder is not None
+    job.folder.mkdir(parents=True)
+    (job.folder / "cycles.jsonl").write_text("a row\n")
+    grid(task(0, attempts=2))
+    assert grid.outcome(0) == ""
+    assert (tmp_path / "0.began").read_text().split() == ["0", "0", "6"]
+
+
+@pytest.mark.parametrize("name", ["submitit.core.job_environment", "ray._private.worker"])
+def test_a_task_that_is_told_to_stop_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """By a handler of signals of who started it, which then starts it again."""
+    module: dict[str, Any] = {"__name__": name}
+    exec("import sys\ndef handler():\n    sys.exit(-1)", module)
+    monkeypatch.setattr("tests.test_grid.exits", lambda job: module["handler"]())
+    grid = grid_of(tmp_path, "exits")
+    with pytest.raises(SystemExit):
+        grid(task(0))
+    assert not (tmp_path / "0.done").exists()
+
+
+def test_a_task_works_where_its_grid_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of a Ray cluster has the folder and the environment of `ray start`."""
+    (tmp_path / "user").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "user")
+    monkeypatch.setenv("DATA_ROOT", "/data")
+    monkeypatch.setenv("WANDB_SERVICE", "the driver's")
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    grid = grid_of(tmp_path, "remember")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("DATA_ROOT")
+    monkeypatch.delenv("WANDB_SERVICE")
+    monkeypatch.delenv("WANDB_API_KEY")
+    grid(task(0))
+    assert (tmp_path / "user/order.txt").exists()
+    assert os.environ.pop("DATA_ROOT") == "/data"
+    assert not {"WANDB_SERVICE", "WANDB_API_KEY"} & os.environ.keys()
 
 
 def test_a_job_that_exits_is_a_failure_and_no_more(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ Cli = Any
         ("--launcher lokal", "unknown launcher 'lokal': did you mean 'local'?"),
         ("--processes 2 -m", "--processes is for --launcher local or --launcher slurm"),
         ("--launcher cluster", "--launcher cluster needs --gpus"),
+        ("--launcher slurm", "--launcher slurm needs --gpus"),
         (
             "--launcher local --processes 0",
             "--processes must be a whole number of at least 1, not 0",
@@ -63,7 +64,8 @@ def test_wrong_words_about_launchers(flags: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "lines"),
     [
-        ([], ["#SBATCH --array=0-299%256"]),
+        (["--gpus", "0"], ["#SBATCH --array=0-299%256", "#SBATCH --requeue"]),
+        (["--launcher.gpus_per_node", "1"], ["--gpus-per-node=1"]),
         (["--processes", "4", "--gpus", "2"], ["--array=0-299%4", "--gpus-per-node=2"]),
         (["--launcher.partition", "gpu,long"], ["--partition=gpu,long"]),
         (["--launcher.partition", "2026_11"], ["--partition=2026_11"]),
@@ -81,7 +83,8 @@ def test_options_of_slurm(flags: list[str], lines: list[str]) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `cluster`")
     from submitit.slurm.slurm import _make_sbatch_string
 
-    line = parse(["--launcher", "slurm", *flags])
+    needed = [] if any("gpus" in flag or "gres" in flag for flag in flags) else ["--gpus", "1"]
+    line = parse(["--launcher", "slurm", *needed, *flags])
     assert parse(line.launcher).launcher == line.launcher
     check_launcher(line.launcher)
     with composer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -55,12 +56,15 @@ def test_ray_gives_the_rows_of_runs_one_after_another(ray: None, tmp_path: Path)
     assert len(processes) == 2, "a process does many runs"
 
 
-def test_a_killed_worker_costs_its_current_cycle(ray: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_worker_costs_its_current_cycle(
+    ray: None, tmp_path: Path, stop: signal.Signals
+) -> None:
     """Ray gives its run to another process; the command ends well, with undisturbed rows."""
     words = [*TWELVE, "--launcher", "local", "--processes", "2"]
     with open(tmp_path / "out.txt", "w") as out:
         grid = subprocess.Popen(command(*words), cwd=tmp_path, stdout=out, stderr=out)
-    killed = _kill_a_worker(grid, tmp_path)
+    killed = _kill_a_worker(grid, tmp_path, stop)
     assert grid.wait(timeout=600) == 0
     assert killed
     text = (tmp_path / "out.txt").read_text()
@@ -98,17 +102,21 @@ def test_a_run_that_kills_its_processes_stops_no_other(ray: None, tmp_path: Path
     assert not list(tmp_path.glob("runs/**/error.txt"))
 
 
-def _kill_a_worker(grid: subprocess.Popen, folder: Path) -> bool:
-    """SIGKILL for one process of the grid, once some run has a row; only a process of this grid."""
+def _kill_a_worker(grid: subprocess.Popen, folder: Path, stop: signal.Signals) -> bool:
+    """A signal for one process of this grid alone, once some run has a row."""
     while grid.poll() is None:
-        if any(file.stat().st_size for file in folder.glob("runs/**/cycles.jsonl")):
+        if _has_rows(folder):
             for worker in _descendants(grid.pid):
                 title = Path(f"/proc/{worker}/cmdline").read_bytes()
                 if title.startswith(b"ray::_run_job"):
-                    os.kill(worker, 9)
+                    os.kill(worker, stop)
                     return True
         time.sleep(0.1)
     return False
+
+
+def _has_rows(folder: Path) -> bool:
+    return any(file.stat().st_size for file in folder.glob("runs/**/cycles.jsonl"))
 
 
 def _descendants(process: int) -> list[int]:
@@ -130,6 +138,28 @@ def test_slurm_runs_a_grid_of_two(tmp_path: Path) -> None:
         pytest.skip(f"Slurm is not installed (Debian: slurm-wlm): no {', '.join(absent)}")
     words = [*TINY, "--seed", "0,1"]
     with slurm_node(tmp_path / "node") as environment:
-        finished([*words, "--launcher", "slurm"], tmp_path / "slurm", environment)
+        slurm = [*words, "--launcher", "slurm", "--gpus", "0"]
+        finished(slurm, tmp_path / "slurm", environment)
     finished([*words, "-m"], tmp_path / "one")
     assert_same_runs(tmp_path / "one", tmp_path / "slurm", count=2)
+
+
+def test_a_run_that_meets_its_time_limit_goes_on(tmp_path: Path) -> None:
+    """Told so by the signal that submitit has Slurm send then; queued again two minutes later."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra `cluster`")
+    if absent := missing_programs():
+        pytest.skip(f"Slurm is not installed (Debian: slurm-wlm): no {', '.join(absent)}")
+    words = [*TINY, "--seed", "0", "--trainer.max_epochs", "60"]
+    (tmp_path / "slurm").mkdir()
+    with slurm_node(tmp_path / "node") as environment:
+        with open(tmp_path / "out.txt", "w") as out:
+            grid = subprocess.Popen(
+                command(*words, "--launcher", "slurm", "--gpus", "0"),
+                cwd=tmp_path / "slurm", env=environment, stdout=out, stderr=out,
+            )  # fmt: skip
+        while grid.poll() is None and not _has_rows(tmp_path / "slurm"):
+            time.sleep(0.2)
+        subprocess.run(["scancel", "--signal=USR2", "1_0"], env=environment, check=True)
+        assert grid.wait(timeout=600) == 0, (tmp_path / "out.txt").read_text()
+    finished([*words, "-m"], tmp_path / "one")
+    assert_same_runs(tmp_path / "one", tmp_path / "slurm", count=1)
