@@ -26,13 +26,13 @@ from active.origin import describe_origin
 from active.prepare import Setup, prepare
 from active.run_loggers import describe, make_loggers
 from conf.compose import flatten
-from conf.custom import code_of
 from conf.identity import is_volatile
 from conf.jobs import Job
 from conf.schema import ActiveConfig
 from datamodules.augment import Augmenter, Normalizer
 from datamodules.datamodule import PoolDataModule
 from datamodules.errors import UserError
+from datamodules.own import code_of
 from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
@@ -107,9 +107,9 @@ def _identity(job: Job, ready: Setup) -> dict[str, Any]:
     identity = {**job.resolved, "data_fingerprint": ready.images.fingerprint}
     if fingerprint := ready.arm.init.fingerprint:
         identity["init_fingerprint"] = fingerprint
-    if code := code_of(ready.query):
-        identity["query_code"] = code
-    return identity
+    own = {"query": ready.query, "init": ready.arm.init, "learner": ready.learner}
+    codes = {f"{name}_code": code_of(type(one)) for name, one in own.items()}
+    return identity | {name: code for name, code in codes.items() if code}
 
 
 def _cycles(
@@ -191,6 +191,8 @@ def _cycle_zero(
         "base": base.name if base is not None else None,
         "environment": devices.environment(),
     }
+    if code := code_of(type(ready.learner)):
+        common["code"] = code
     folder = Path(config.artifacts_dir) / config.data.name
     return CycleZero(folder, common, ready.learner.predictor, devices)
 

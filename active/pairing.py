@@ -10,6 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from active.columns import ANY, ARTIFACTS, CONTROL, LABELED, METRIC, RUN, SETTING, options_of
+from datamodules.errors import UserError
 
 ENDPOINTS = ("aubc", "final", "start")
 COMPARISON = [*SETTING, "classifier", "arm", "endpoint"]
@@ -34,7 +35,12 @@ def endpoints(runs: pd.DataFrame, metric: str = METRIC) -> pd.DataFrame:
     Returns:
         data, learner, query, arm, pretext, seed, classifier, the artifacts, `base` (the learner
         whatever its kind of classifier), aubc, final and start.
+
+    Raises:
+        UserError: a cycle of a run is there twice, as where tables of two experiments are joined.
     """
+    if runs.duplicated([*RUN, "cycle"]).any():
+        raise UserError(f"rows are there twice; drop_duplicates({[*RUN, 'cycle']}) leaves one each")
     rows = runs.sort_values([*RUN, LABELED], ignore_index=True)
     rows["base"] = base_of(rows["learner"])
     before = rows.groupby(RUN, sort=False)[[LABELED, metric]].shift()

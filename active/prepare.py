@@ -157,7 +157,9 @@ def _seed(setting: Any, config: ActiveConfig) -> int:
 
 def _learner_seed(config: ActiveConfig) -> Any:
     """The setting of a learner that stands on a pretext model."""
-    return getattr(config.learner, "pretext_seed", 0)
+    learner: Any = config.learner  # a plain dict where its YAML file names no schema
+    settings = learner if isinstance(learner, dict) else vars(learner)
+    return settings.get("pretext_seed", 0)
 
 
 def _check_pretext(

@@ -98,7 +98,11 @@ class Query(pl.Callback):
         """
 
     def reduce(self, outputs: Outputs, classifier: Predictor) -> dict[str, Tensor]:
-        """What the strategy keeps of a batch: columns (N,) or (N, ...), on the device."""
+        """What the strategy keeps of a batch: columns (N,) or (N, ...), on the device.
+
+        Under torch.inference_mode: for gradients, `with torch.inference_mode(False),
+        torch.enable_grad():` on clones of the outputs.
+        """
         raise NotImplementedError
 
     def select(self, gathered: Gathered, request: Request) -> Selection:

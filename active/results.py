@@ -23,7 +23,7 @@ DEFAULTS = {"classifier": "plain", **dict.fromkeys(ARTIFACTS)}  # of rows that d
 PRETEXT = re.compile(r"-pretext([^-]+)$")
 
 
-def read_runs(runs_dir: Path, experiment: str) -> pd.DataFrame:
+def read_runs(runs_dir: Path | str, experiment: str) -> pd.DataFrame:
     """A row for each cycle of each run of an experiment, complete cycles only.
 
     Columns: data, init, query, learner, seed (parts of the run's folder), cycle and the metrics;
@@ -33,6 +33,7 @@ def read_runs(runs_dir: Path, experiment: str) -> pd.DataFrame:
     cycle.
     """
     rows: list[dict[str, Any]] = []
+    runs_dir = Path(runs_dir)
     for file, parts in run_files(runs_dir, experiment, ROWS):
         lines = file.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut off
         try:

@@ -15,6 +15,7 @@ import pandas as pd
 from active.columns import ANY, ARTIFACTS, CONTROL, METRIC
 from active.estimate import ALPHA, Estimate, bootstrap, holm, one_way, two_way
 from active.pairing import COMPARISON, base_of, endpoints, is_passive, pair_pools, pair_queries
+from datamodules.errors import unknown
 
 MARGIN = 0.01  # one point of accuracy
 BOOTSTRAP_FROM = 20  # pairs; with fewer, a bootstrap interval is too short
@@ -31,7 +32,7 @@ def compare_pools(
     Args:
         runs: a row for each cycle of each run, as `active.results.read_runs` gives it.
         margin: differences within it do not matter; in the metric's unit (0.01: one point).
-        metric: the column that is compared.
+        metric: the column that is compared; the higher, the better.
         control: the pool that the others are compared with.
 
     Returns:
@@ -50,6 +51,8 @@ def compare_pools(
         - variance_pretext and variance_run: of a pair, where models are crossed with seeds.
     """
     ends = endpoints(runs, metric)
+    if control not in {CONTROL, *ends["arm"]}:
+        raise unknown("pool", control, ends["arm"].unique())
     return judge(_rows(pair_pools(ends, control), _expected(ends)), margin)
 
 

@@ -6,7 +6,9 @@ starts. Nothing here imports torch: help and wrong names are answered at once.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,7 +29,7 @@ STARTING = {
 }  # fmt: skip
 Spelling = tuple[Callable[[str, str], str], Callable[[str, str], str]]
 SWEEP = re.compile(r"'?(choice|range|interval|glob)\(.*\)'?$")  # Hydra's, for which lists do
-OWN = ("query",)  # groups that take a class of the user's own
+OWN = ("query", "init")  # groups that take a class of the user's own
 
 
 @dataclass
@@ -53,6 +55,8 @@ class CommandLine:
 def parse(argv: list[str], program: str = "active") -> CommandLine:
     """Flags -> overrides; overrides keep their values, so that parsing twice changes nothing."""
     line, words = CommandLine(), list(argv)
+    if os.getcwd() not in sys.path:  # modules of the user's own
+        sys.path.append(os.getcwd())
     while words:
         _take(line, words, program)
     # The seed varies slowest, so that an unfinished grid is balanced.

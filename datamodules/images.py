@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from torch import Tensor
 from datamodules.decoding import FileDecoder, decode_all
 from datamodules.errors import UserError
 from datamodules.files import put_in_place
-from datamodules.sources import Opened, Raw, Source
+from datamodules.own import code_of
+from datamodules.sources import Imbalanced, Opened, Raw, Source
 
 CHUNK = 4096  # images copied into the cache at a time
 
@@ -92,7 +94,7 @@ def load_images(
         UserError: the data are absent or broken, with every unreadable file named.
     """
     keep_pixels = in_memory or not source.from_files
-    digest = hashlib.sha256(source.cache_key().encode()).hexdigest()[:12]
+    digest = hashlib.sha256(_cache_key(source).encode()).hexdigest()[:12]
     kind = "images" if keep_pixels else "files"
     folder = Path(artifacts_dir) / source.name / f"{kind}-{digest}"
     if not (folder / "record.json").is_file():
@@ -101,6 +103,23 @@ def load_images(
             return _unwritten(source, opened)
         _write_cache(folder, source, opened, keep_pixels)
     return _read_cache(folder, source, in_memory)
+
+
+def _cache_key(source: Source) -> str:
+    """With the code, the settings and the file of a source of the user's own."""
+    key, own = source.cache_key(), _own(source)
+    if own is None:
+        return key
+    files = [str(value) for value in vars(own).values() if isinstance(value, str | Path)]
+    stats = [os.stat(file) for file in files if os.path.isfile(file)]
+    changed = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    return repr((key, code_of(type(own)), sorted(vars(own).items()), changed))
+
+
+def _own(source: Source) -> Source | None:
+    """The source of the user's own that this is, or is made of."""
+    inner = source.source if isinstance(source, Imbalanced) else source
+    return inner if code_of(type(inner)) else None
 
 
 def _unwritten(source: Source, opened: Opened) -> Images:
@@ -120,7 +139,10 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
     try:
         parts = {"train": opened.train, "test": opened.test}
         present = {name: raw for name, raw in parts.items() if raw is not None}
-        content = [_write_part(scratch, name, raw, keep_pixels) for name, raw in present.items()]
+        for raw in present.values():
+            _check_part(source.name, raw, opened.classes)
+        own = _own(source) is not None
+        content = [_write_part(scratch, *part, keep_pixels, own) for part in present.items()]
         record = {
             "fingerprint": "-".join([source.fingerprint(), *filter(None, content)]),
             "classes": opened.classes,
@@ -138,8 +160,26 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> str | None:
-    """Writes one part; a digest of its pixels where they come from files."""
+def _check_part(source: str, raw: Raw, classes: tuple[str, ...] | None) -> None:
+    """Raises UserError where pixels would be cut off in silence, or labels fit no class."""
+    if isinstance(raw.decoder, FileDecoder):
+        return
+    kind = raw.decoder(np.arange(min(1, len(raw.ids)))).dtype
+    if kind != np.uint8:
+        raise UserError(f"the images of {source} must be uint8, 0 to 255, not {kind}")
+    if raw.labels is None:
+        return
+    if raw.labels.shape != (len(raw.ids),):
+        shape = raw.labels.shape
+        raise UserError(f"{source} has {len(raw.ids)} images and labels of shape {shape}")
+    low, high = int(raw.labels.min(initial=0)), int(raw.labels.max(initial=0))
+    if low < 0 or high >= len(classes or ()):
+        count = len(classes or ())
+        raise UserError(f"the labels of {source} are {low} to {high}, and of {count} classes")
+
+
+def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool, own: bool) -> str | None:
+    """Writes one part; a digest of what it holds where that can change."""
     out, digest = None, None
     if keep_pixels:
         shape = (len(raw.ids), *raw.decoder.shape)
@@ -150,6 +190,10 @@ def _write_part(folder: Path, name: str, raw: Raw, keep_pixels: bool) -> str | N
         for start in range(0, len(raw.ids), CHUNK):
             stop = min(start + CHUNK, len(raw.ids))
             out[start:stop] = raw.decoder(np.arange(start, stop))
+        if own:
+            whole = hashlib.sha256(out.data)
+            whole.update(f"{raw.ids}{np.asarray(raw.labels).tolist()}".encode())
+            digest = whole.hexdigest()[:16]
     columns: dict[str, Any] = {"id": raw.ids}
     if raw.labels is not None:
         columns["label"] = raw.labels

@@ -47,10 +47,11 @@ class Opened:
 
 
 class Source(Protocol):
-    """A data set that can be opened.
+    """A data set that can be opened: uint8 images (N, C, H, W), labels 0 to C - 1 or none.
 
     `fingerprint` names its content, wherever it lies, without reading pixels; runs are compared by
-    it. `cache_key` also changes when files are touched or moved.
+    it. `cache_key` also changes when files are touched or moved. To those of a class of the user's
+    own its code, its attributes, its file and its pixels are added.
     """
 
     name: str

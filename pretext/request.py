@@ -14,6 +14,7 @@ import torch
 from conf.compose import build, with_floats
 from datamodules.errors import UserError
 from datamodules.images import Images
+from datamodules.own import code_of
 from pretext.artifacts import Artifact, fingerprint
 from pretext.devices import Devices
 from pretext.loggers import Sink
@@ -67,9 +68,10 @@ class Stage:
     @property
     def fingerprint(self) -> str:
         """Of all that can change a number, and of nothing else."""
-        context = self.context
+        context, code = self.context, code_of(self.type)
         return fingerprint(
             {
+                **({"code": code} if code else {}),
                 "settings": self.settings,
                 "inputs": context.inputs,
                 "data": context.images.fingerprint,

@@ -68,8 +68,10 @@ def check_numbers(data: DataConfig, images: Images) -> None:
     for name, numbers in (("mean", data.mean), ("std", data.std)):
         if numbers is not None and len(numbers) != channels:
             raise UserError(f"data.{name} must have {channels} numbers, one a channel: {numbers}")
-    if data.std is not None and min(data.std) <= 0:
-        raise UserError(f"data.std must be positive: {data.std}")
+    if data.std is not None and not 0 < min(data.std) <= max(data.std) <= 1:
+        raise UserError(f"data.std must be positive and at most 1, of pixels in 0..1: {data.std}")
+    if data.mean is not None and not 0 <= min(data.mean) <= max(data.mean) <= 1:
+        raise UserError(f"data.mean must be in 0 to 1, of pixels in 0..1: {data.mean}")
 
 
 def pretext_devices(trainer: TrainerConfig, data: DataConfig) -> Devices:

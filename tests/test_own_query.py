@@ -103,3 +103,34 @@ def test_a_query_on_an_artifact_trains_it_once(cli: Cli, tmp_path: Path) -> None
     assert len({i for cycle in chosen for i in cycle}) == 60
     again = cli(*command, "--runs_dir", "again", "--pretext.if_missing", "error")
     assert again.status == 0, again.err
+
+
+def test_an_init_of_the_users_own_and_its_changes(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    command = (*TINY, "--init", "my_own.First", "--init.step", "2", "--cycles", "0")
+
+    def write(expression: str) -> None:
+        (tmp_path / "my_own.py").write_text(
+            "from datamodules.initial import Init\n\n\n"
+            "class First(Init):\n"
+            "    def __init__(self, step: int = 1):\n        self.step = step\n\n"
+            "    def __call__(self, candidates, budget, seed):\n"
+            f"        return candidates.indices[{expression}][:budget]\n"
+        )
+        sys.modules.pop("my_own", None)
+        importlib.invalidate_caches()
+
+    write("::self.step")
+    finished = cli(*command)
+    assert finished.status == 0, finished.err
+    run = only_run(tmp_path)
+    assert "my_own.First-step2" in str(run)
+    chosen = selected_of(run)[0]
+    assert chosen == sorted(chosen)
+    write("::-self.step")
+    refused = cli(*command)
+    assert refused.status == 2
+    assert "init_code (" in refused.err

@@ -1,0 +1,65 @@
+"""Code of the user's own, which is part of what it computes."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+
+ROOMS = ("active", "conf", "datamodules", "pretext")
+
+
+def code_of(kind: type) -> str:
+    """A digest of the files that a class of the user's own is written in; "" for one of this
+    project.
+
+    Those of its bases and of what they import, as far as these are no installed packages. Comments
+    and layout are no part of it.
+    """
+    trees: dict[str, str] = {}
+    waiting = [base.__module__ for base in kind.__mro__]
+    while waiting:
+        name = waiting.pop()
+        file = _own_file(name)
+        if file is not None and name not in trees:
+            tree = ast.parse(file.read_text())
+            trees[name] = ast.dump(tree)
+            waiting += _imports(tree, name, file.name == "__init__.py")
+    text = "".join(trees[name] for name in sorted(trees))
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if trees else ""
+
+
+def _own_file(module: str) -> Path | None:
+    root = module.partition(".")[0]
+    if root in (*ROOMS, "__main__", "") or root in sys.stdlib_module_names or _installed(root):
+        return None
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):  # a name in a module and no module itself
+        return None
+    file = Path(spec.origin) if spec is not None and spec.origin else None
+    return file if file is not None and file.suffix == ".py" else None
+
+
+def _installed(root: str) -> bool:
+    with contextlib.suppress(ImportError, ValueError):
+        spec = find_spec(root)
+        places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
+        return any(name in place for place in places for name in ("site-packages", "dist-packages"))
+    return False
+
+
+def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            base = resolve_name(name, package) if node.level else name
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
