@@ -109,6 +109,9 @@ def _identity(job: Job, ready: Setup) -> dict[str, Any]:
         identity["init_fingerprint"] = fingerprint
     own = {"query": ready.query, "init": ready.arm.init, "learner": ready.learner}
     codes = {f"{name}_code": code_of(type(one)) for name, one in own.items()}
+    for name, stage in zip(Read._fields, stages_of(ready), strict=True):
+        if stage is not None and stage.may_change:
+            codes[f"{name}_model"] = stage.fingerprint
     return identity | {name: code for name, code in codes.items() if code}
 
 

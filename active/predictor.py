@@ -31,6 +31,8 @@ class Outputs(NamedTuple):
 class Predictor(Trainable):
     """A classifier; a subclass defines its `embed`, `classify`, `mc_logits` and training.
 
+    Its constructor calls `save_hyperparameters()`: classifiers are loaded from their checkpoints.
+
     Each epoch logs `train/loss`, each check of V `val/acc`; `test` gives `test_metrics`.
     """
 

@@ -45,7 +45,11 @@ class Request:
 
     def features_of(self, indices: np.ndarray) -> Tensor:
         """(n, D) float32 features of these samples, on the device that is to choose."""
-        assert self.features is not None, "the strategy has no model"
+        if self.features is None:
+            raise UserError(
+                "the query reads features and has no model; a YAML file such as "
+                "conf/query/typiclust.yaml gives it one"
+            )
         rows = np.asarray(self.features[indices], dtype=np.float32)
         return torch.from_numpy(rows).to(self.device)
 

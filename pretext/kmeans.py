@@ -27,7 +27,7 @@ class KMeans(PretextModule):
     """
 
     leaves: ClassVar[tuple[str, ...]] = ("clusters", "features")
-    builds_on: ClassVar[str] = "a model with features (any)"
+    builds_on: ClassVar[str] = "a model that embeds images"
     has_backbone: ClassVar[bool] = False
     centers: Tensor
 
@@ -57,7 +57,7 @@ class KMeans(PretextModule):
 
     @classmethod
     def accepts(cls, parent: type[PretextModule]) -> bool:
-        return "features" in parent.leaves
+        return "features" in parent.leaves and parent.embeds
 
     def search(self, features: Tensor) -> np.ndarray:
         """(K, D) centers."""

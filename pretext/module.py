@@ -72,6 +72,7 @@ class PretextModule(Trainable):
     gathers: ClassVar[bool] = False  # the loss is of all ranks' samples, not a mean of its own
     has_backbone: ClassVar[bool] = True  # the one ResNet-18
     pairs: ClassVar[bool] = False  # batches are anchors followed by neighbors
+    embeds: ClassVar[bool] = True  # any image; else only those that it was made of
     builds_on: ClassVar[str] = "no other model"
     backbone: nn.Module
     views: Views | None = None  # what training makes of images; None: clean ones
@@ -100,6 +101,11 @@ class PretextModule(Trainable):
     def network(self) -> nn.Module:
         """What torch.compile is for."""
         return self.backbone
+
+    @classmethod
+    def identity(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """What of its settings its artifact is named after; a file's content for its path."""
+        return settings
 
     @classmethod
     def accepts(cls, parent: type[PretextModule]) -> bool:

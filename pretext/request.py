@@ -72,7 +72,7 @@ class Stage:
         return fingerprint(
             {
                 **({"code": code} if code else {}),
-                "settings": self.settings,
+                "settings": self.type.identity(self.settings),
                 "inputs": context.inputs,
                 "data": context.images.fingerprint,
                 "seed": context.seed,
@@ -81,6 +81,12 @@ class Stage:
                 "parent": self.parent.fingerprint if self.parent else None,
             }
         )
+
+    @property
+    def may_change(self) -> bool:
+        """Whether what it leaves may be another under the same settings: by own code, or a file."""
+        own = code_of(self.type) or self.type.identity(self.settings) != self.settings
+        return bool(own) or (self.parent is not None and self.parent.may_change)
 
     @property
     def artifact(self) -> Artifact:

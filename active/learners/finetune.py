@@ -32,7 +32,10 @@ class FinetuneLearner(ResNet18Learner):
     def make(self, seen: Seen, dropout: bool, artifact: Artifact | None) -> Classifier:
         assert artifact is not None
         classifier = self.blank(seen.images, dropout)
-        classifier.backbone.load_state_dict(_backbone(artifact.path))
+        try:
+            classifier.backbone.load_state_dict(_backbone(artifact.path))
+        except RuntimeError as error:
+            raise UserError(f"the backbone of {artifact.name} is not the one ResNet-18") from error
         return classifier
 
 
