@@ -107,8 +107,9 @@ def _identity(job: Job, ready: Setup) -> dict[str, Any]:
     identity = {**job.resolved, "data_fingerprint": ready.images.fingerprint}
     if fingerprint := ready.arm.init.fingerprint:
         identity["init_fingerprint"] = fingerprint
-    own = {"query": ready.query, "init": ready.arm.init, "learner": ready.learner}
+    own = {"query": ready.query, "learner": ready.learner}
     codes = {f"{name}_code": code_of(type(one)) for name, one in own.items()}
+    codes["init_code"] = "".join(code_of(type(init)) for init in ready.arm.init.chain)
     for name, stage in zip(Read._fields, stages_of(ready), strict=True):
         if stage is not None and stage.may_change:
             codes[f"{name}_model"] = stage.fingerprint
@@ -159,7 +160,7 @@ def _tell_wandb(
 ) -> None:
     """A finished run's rows, where W&B has none of it: its run was made without, or for a sweep."""
     node = ready.config.logger.get("wandb")
-    if node is None or devices.decide(lambda: knows(folder.path)):
+    if node is None or devices.decide(lambda: knows(folder.path, len(rows))):
         return
 
     def make() -> Iterator[Sink]:

@@ -70,8 +70,13 @@ def check_launcher(words: list[str]) -> None:
             _check_values(name, words)
     except UserError as error:
         raise UserError(str(error).replace(OWN, "--launcher.")) from error
-    if name in ("cluster", "slurm") and not any("gpus" in w or "gres" in w for w in words):
+    if name in ("cluster", "slurm") and not _names_gpus(given):
         raise UserError(f"--launcher {name} needs --gpus: those of each run, 0 for none")
+
+
+def _names_gpus(given: dict[str, str]) -> bool:
+    free = [value for key, value in given.items() if key.endswith(FREE)]
+    return any("gpu" in word or "gres" in word for word in [*given, *free])
 
 
 def _check_keys(name: str, given: dict[str, str]) -> None:

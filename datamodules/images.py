@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -106,14 +105,26 @@ def load_images(
 
 
 def _cache_key(source: Source) -> str:
-    """With the code, the settings and the file of a source of the user's own."""
+    """With the code, the settings and the files of a source of the user's own."""
     key, own = source.cache_key(), _own(source)
     if own is None:
         return key
-    files = [str(value) for value in vars(own).values() if isinstance(value, str | Path)]
-    stats = [os.stat(file) for file in files if os.path.isfile(file)]
-    changed = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
-    return repr((key, code_of(type(own)), sorted(vars(own).items()), changed))
+    settings = {name: _stamp(value) for name, value in sorted(vars(own).items())}
+    return repr((key, code_of(type(own)), settings))
+
+
+def _stamp(value: Any) -> Any:
+    """What tells whether a setting, or the files that it names, are others."""
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(value.tobytes()).hexdigest()
+    if isinstance(value, list | tuple):
+        return [_stamp(one) for one in value]
+    if not isinstance(value, str | Path):
+        return value if isinstance(value, int | float | None) else None  # not an address
+    path = Path(value) if str(value) else None
+    below = sorted(path.rglob("*")) if path is not None and path.is_dir() else [path]
+    stats = [(str(file), file.stat()) for file in below if file is not None and file.is_file()]
+    return str(value), [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def _own(source: Source) -> Source | None:

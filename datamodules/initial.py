@@ -66,6 +66,11 @@ class Init(ABC):
     reads: str = ""
 
     @property
+    def chain(self) -> list[Init]:
+        """It, and the inits that it follows."""
+        return [self]
+
+    @property
     def fingerprint(self) -> str:
         """Of what decides the pool beside settings and artifact: a file's content; "" for none."""
         return ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec, resolve_name
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import resolve_name
 from pathlib import Path
 
 ROOMS = ("active", "conf", "datamodules", "pretext")
@@ -37,20 +37,27 @@ def _own_file(module: str) -> Path | None:
     root = module.partition(".")[0]
     if root in (*ROOMS, "__main__", "") or root in sys.stdlib_module_names or _installed(root):
         return None
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):  # a name in a module and no module itself
-        return None
+    spec = _spec(module)
     file = Path(spec.origin) if spec is not None and spec.origin else None
     return file if file is not None and file.suffix == ".py" else None
 
 
 def _installed(root: str) -> bool:
-    with contextlib.suppress(ImportError, ValueError):
-        spec = find_spec(root)
-        places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
-        return any(name in place for place in places for name in ("site-packages", "dist-packages"))
-    return False
+    spec = _spec(root)
+    places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
+    return any(name in place for place in places for name in ("site-packages", "dist-packages"))
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module lies, which is not imported for it; None for a name that is no module."""
+    if module in sys.modules:
+        return sys.modules[module].__spec__
+    parent, _, _ = module.rpartition(".")
+    if not parent:
+        return PathFinder.find_spec(module)
+    above = _spec(parent)
+    places = above.submodule_search_locations if above is not None else None
+    return PathFinder.find_spec(module, places) if places is not None else None
 
 
 def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:

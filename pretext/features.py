@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 from datamodules.errors import UserError
@@ -38,7 +39,9 @@ class Features(PretextModule):
             raise ValueError("train must be a .npy file of features, a row a train image")
         self.files = {"train": train, "test": test}
         self._rows: dict[str, Tensor] = {}
-        _open(train, inputs["num_train"], "train")
+        _open(train, "train", inputs["num_train"])
+        if test is not None:
+            _open(test, "test")
 
     @classmethod
     def identity(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -64,11 +67,18 @@ class Features(PretextModule):
         if file is None:
             raise UserError(f"model.{part} must be a .npy file of features, a row a {part} image")
         count = len(images.train if part == "train" else images.test or ())
-        return torch.from_numpy(_open(file, count, part).astype(np.float32))
+        rows = _open(file, part, count).astype(np.float32)
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise UserError(f"model.{part} {file}: row {finite.argmin()} has NaN or infinity")
+        return torch.from_numpy(rows)
 
 
 def _content(file: str) -> str:
-    stat = Path(file).stat()
+    try:
+        stat = Path(file).stat()
+    except OSError as error:
+        raise UserError(f"the features {file} cannot be read: {error.strerror}") from error
     return _digest(file, stat.st_size, stat.st_mtime_ns)
 
 
@@ -77,14 +87,14 @@ def _digest(file: str, size: int, changed: int) -> str:
     return sha256(Path(file))
 
 
-def _open(file: str, count: int, part: str) -> np.ndarray:
+def _open(file: str, part: str, count: int | None = None) -> np.ndarray:
     try:
-        rows = np.load(file, mmap_mode="r")
-    except (OSError, ValueError) as error:
+        rows = open_memmap(file, mode="r")
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"model.{part} {file} cannot be read as .npy: {error}") from error
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or len(rows) != count:
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or count not in (None, len(rows)):
         raise UserError(
-            f"model.{part} {file} must hold numbers of shape ({count}, D), a row a {part} image, "
-            f"not {rows.dtype} of shape {rows.shape}"
+            f"model.{part} {file} must hold numbers of shape ({count or 'N'}, D), a row a {part} "
+            f"image, not {rows.dtype} of shape {rows.shape}"
         )
     return rows

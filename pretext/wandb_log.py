@@ -19,6 +19,7 @@ from pretext.wandb_server import in_sweep, logged_in, reachable
 
 UPLOAD = 4  # times the timeout, for what is left to upload when a run ends
 UNSENT = "unsent"  # beside what an online run could not upload before it ended
+TOLD = "told"  # how many cycles W&B has been told of, once it was told all
 
 log = logging.getLogger("initial_pools")
 
@@ -27,6 +28,8 @@ class WandbSink(WandbLogger, Sink):
     """One W&B run for a run; cycle metrics against labeled samples, curves against epochs."""
 
     cycle_metrics: tuple[str, ...] = ()
+    folder: Path
+    told = 0
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         pass  # the config has them
@@ -35,6 +38,7 @@ class WandbSink(WandbLogger, Sink):
         values = {name: row[name] for name in self.cycle_metrics if name in row}
         values[PER_CLASS] = dict(zip(classes, row[PER_CLASS], strict=True))
         self.experiment.log(values | {"cycle": row["cycle"]})
+        self.told = row["cycle"] + 1
 
     def log_chosen(self, chosen: Chosen) -> None:
         """As images: for a table W&B asks its server, and waits long where that is gone."""
@@ -72,6 +76,8 @@ class WandbSink(WandbLogger, Sink):
         run = self.experiment
         offline, part, run_id = run.settings._offline, Path(run.dir).parent, run.id
         run.finish(exit_code=int(failed))
+        if self.told and not failed and not run.disabled:
+            write_atomic(self.folder / "wandb" / TOLD, str(self.told).encode())
         if getattr(run, "_finish_timed_out", False):
             (part / UNSENT).touch()
         elif not offline:
@@ -127,21 +133,18 @@ def open_wandb(
         log.info("W&B: %s", run.url)
     _define_axes(run, info)
     sink = WandbSink(experiment=run, project=project)
-    sink.cycle_metrics = info.cycle_metrics
+    sink.cycle_metrics, sink.folder = info.cycle_metrics, info.folder
     return sink
 
 
-def knows(folder: Path) -> bool:
-    """Whether a finished run has its W&B run; in a sweep, whose agent brings one, never."""
-    return _id_file(folder).exists() and not in_sweep()
-
-
-def _id_file(folder: Path) -> Path:
-    return folder / "wandb" / "id"
+def knows(folder: Path, cycles: int) -> bool:
+    """Whether a run's W&B run has so many cycles; in a sweep, whose agent brings one, never."""
+    file = folder / "wandb" / TOLD
+    return not in_sweep() and file.exists() and int(file.read_text()) >= cycles
 
 
 def _run_id(folder: Path) -> str:
-    file = _id_file(folder)
+    file = folder / "wandb" / "id"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, secrets.token_hex(8).encode())

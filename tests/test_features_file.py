@@ -29,6 +29,14 @@ def pixels(tmp_path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.fixture
+def broken(tmp_path: Path, pixels: dict[str, np.ndarray]) -> None:
+    np.savez(tmp_path / "many.npz", pixels["train"])
+    (tmp_path / "empty.npy").touch()
+    pixels["train"][7, 3] = np.nan
+    np.save(tmp_path / "nan.npy", pixels["train"])
+
+
 def asked(group: str, folder: Path) -> list[str]:
     files = [(f"--{group}.model.{name}", str(folder / f"{name}.npy")) for name in FILES]
     return [f"--{group}.model", "features", *(word for pair in files for word in pair)]
@@ -79,13 +87,23 @@ def test_a_linear_learner_of_other_features_is_another_run(
             "must hold numbers of shape (1433, D), a row a train image, not float16 of shape",
         ),
         ("kcenter --init.model features --init.model.train train.npy", "model.test must be a .npy"),
+        ("kcenter --init.model features --init.model.train many.npz", "many.npz cannot be read as"),
+        ("kcenter --init.model features --init.model.train empty.npy", "empty.npy cannot be read"),
+        (
+            "kcenter --init.model features --init.model.train nan.npy --init.model.test test.npy",
+            "nan.npy: row 7 has NaN or infinity",
+        ),
+        (
+            "kcenter --init.model features --init.model.train train.npy --init.model.test no.npy",
+            "no.npy cannot be read as .npy",
+        ),
         (
             "kmeans --init.model.parent features --init.model.parent.train train.npy",
             "model kmeans is built on a model that embeds images, not on features",
         ),
     ],
 )
-@pytest.mark.usefixtures("pixels")
+@pytest.mark.usefixtures("broken")
 def test_what_is_no_file_of_features_is_refused(cli: Cli, words: str, told: str) -> None:
     refused = cli(*TINY, "--init", *words.split())
     assert refused.status == 2

@@ -24,6 +24,7 @@ Cli = Any
         ("--processes 2 -m", "--processes is for --launcher local or --launcher slurm"),
         ("--launcher cluster", "--launcher cluster needs --gpus"),
         ("--launcher slurm", "--launcher slurm needs --gpus"),
+        ("--launcher slurm --launcher.partition gpus", "--launcher slurm needs --gpus"),
         (
             "--launcher local --processes 0",
             "--processes must be a whole number of at least 1, not 0",

@@ -186,7 +186,7 @@ def test_an_unreachable_server_costs_seconds_and_no_row(
     listener.close()
     assert finished.returncode == 0, finished.stderr
     (seconds,) = re.findall(r"opened in ([\d.]+)", finished.stdout)
-    assert float(seconds) < 20
+    assert float(seconds) < 40  # 15, and imports on a busy machine
     assert "kept offline" in finished.stdout
     assert "wandb sync" in finished.stdout
     assert rows_of(only_run(tmp_path)) == rows_of(logged[0])
@@ -249,6 +249,7 @@ def test_disabled_wandb_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert finished.status == 0, finished.err
     assert "wandb sync" not in finished.out
     assert not list(tmp_path.glob("runs/**/offline-run-*"))
+    assert not wandb_log.knows(only_run(tmp_path), 1), "it is told later"
 
 
 def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from datamodules.errors import UserError
 from datamodules.images import load_images
+from datamodules.inits.controls import HistogramInit
 from datamodules.inits.scores import ScoreInit
 from datamodules.own import code_of
 from datamodules.sources import ArrayDecoder, Imbalanced, Opened, Raw
@@ -84,6 +85,23 @@ def test_code_does_not_depend_on_what_else_is_loaded(module: Callable[..., type]
     assert code_of(module("own_init.Mine")) == code
 
 
+def test_what_a_class_may_import_is_not_imported_for_its_code(
+    module: Callable[..., type],
+) -> None:
+    lazy = "class Lazy:\n    def run(self):\n        from own_gpu import f\n"
+    kind = module("own_lazy.Lazy", own_lazy=lazy, own_gpu="raise RuntimeError('needs a GPU')\n")
+    code = code_of(kind)
+    assert "own_gpu" not in sys.modules
+    kind = module("own_lazy.Lazy")
+    (Path(sys.path[-1]) / "own_gpu.py").write_text("raise RuntimeError('needs another')\n")
+    assert code_of(kind) != code
+
+
+def test_the_code_of_an_init_that_another_follows(module: Callable[..., type]) -> None:
+    inner = module("own_init.Mine", own_init=INIT, own_helper="sign = 1\n")()
+    assert [code_of(type(i)) for i in HistogramInit(inner).chain] == ["", code_of(type(inner))]
+
+
 def test_the_projects_own_classes_and_installed_ones_have_none() -> None:
     assert code_of(ScoreInit) == ""
     assert code_of(np.ndarray) == ""
@@ -107,6 +125,15 @@ def test_an_own_data_set_is_cached_by_code_settings_file_and_pixels(
     assert loaded(fold=2)[0] != first
     np.save(file, np.ones((6, 1, 4, 4), np.uint8))
     assert loaded()[0] != first
+    folder = tmp_path / "data"
+    folder.mkdir()
+    np.save(folder / "images.npy", np.zeros((6, 1, 4, 4), np.uint8))
+    listed = module("own_list.Npz", own_list=SOURCE.replace(
+        "np.load(self.root)", "np.load(self.root + '/images.npy')"
+    ))  # fmt: skip
+    before = load_images(listed(str(folder)), tmp_path / "artifacts").fingerprint
+    np.save(folder / "images.npy", np.full((6, 1, 4, 4), 7, np.uint8))
+    assert load_images(listed(str(folder)), tmp_path / "artifacts").fingerprint != before
     thinned = load_images(Imbalanced(source(str(file)), 2), tmp_path / "artifacts")
     source = module("own_data.Npz", own_data=SOURCE.replace("% 2", "// 3"))
     again = load_images(Imbalanced(source(str(file)), 2), tmp_path / "artifacts")

@@ -52,6 +52,10 @@ class HistogramInit(Init):
         self.reads = of.reads
 
     @property
+    def chain(self) -> list[Init]:
+        return [self, *self.of.chain]
+
+    @property
     def fingerprint(self) -> str:
         return self.of.fingerprint
 
