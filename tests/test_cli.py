@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from active.arm import build_arm, build_query, check_reads
@@ -86,7 +88,7 @@ def test_experiment_grids_can_be_narrowed() -> None:
     ("group", "option"),
     [(g, o) for g, options in groups().items() for o in options if g != "experiment"],
 )
-def test_every_option_composes_and_builds(group: str, option: str) -> None:
+def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
     override = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
     program = "pretext" if group == "model" else "active"
     with composer():
@@ -101,7 +103,10 @@ def test_every_option_composes_and_builds(group: str, option: str) -> None:
             build_arm(config[group] | options).check()
     if group == "model":
         inputs = {"shape": [1, 8, 8], "mean": [0.3], "std": [0.4], "num_train": 50, "clusters": 10}
-        check_model(config[group], inputs | {"width": 16, "stem": 3, "max_pool": False})
+        np.save(tmp_path / "rows.npy", np.ones((50, 4)))
+        files = {"train": str(tmp_path / "rows.npy")} if option == "features" else {}
+        model = config[group] | files
+        check_model(model, inputs | {"width": 16, "stem": 3, "max_pool": False})
     if group == "data":
         assert build(config["data"]["source"]).name in (option, "cifar10")
     first = (ROOT / f"conf/{group}/{option}.yaml").read_text().splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import signal
@@ -22,8 +23,9 @@ from pytorch_lightning.plugins.environments import (
 )
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
+from datamodules.errors import UserError
 from pretext.devices import Devices
-from pretext.ranks import launched_by_lightning, leave_signals
+from pretext.ranks import check_srun, launched_by_lightning, leave_signals
 from tests.conftest import ROOT
 
 CHILD = """
@@ -106,8 +108,39 @@ def test_only_what_lightning_launched_waits_for_its_parent() -> None:
 def test_slurm_is_not_asked_to_requeue() -> None:
     environment = SLURMEnvironment()
     assert environment.auto_requeue
-    leave_signals(trainer_in(environment))
+    trainer = pl.Trainer(accelerator="cpu", logger=False)
+    trainer._accelerator_connector.cluster_environment = environment
+    leave_signals(trainer)
     assert not environment.auto_requeue
+
+
+@pytest.mark.parametrize("step", [None, "0"])
+def test_ranks_that_srun_did_not_start_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, step: str | None
+) -> None:
+    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
+    if step is not None:
+        monkeypatch.setenv("SLURM_STEP_ID", step)
+    told = contextlib.nullcontext() if step else pytest.raises(UserError, match="srun python")
+    with told:
+        check_srun(trainer_in(SLURMEnvironment()))
+    check_srun(trainer_in(LightningEnvironment()))
+
+
+def test_a_signal_is_left_to_who_started_the_process() -> None:
+    """Lightning's own answer would end the run as if it had failed, at its next batch."""
+    trainer = pl.Trainer(accelerator="cpu", logger=False)
+    leave_signals(trainer)
+    before, told = signal.getsignal(signal.SIGTERM), []
+    signal.signal(signal.SIGTERM, lambda *_: told.append("ours"))
+    try:
+        trainer._signal_connector.register_signal_handlers()
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        trainer._signal_connector.teardown()
+        signal.signal(signal.SIGTERM, before)
+    assert told == ["ours"]
+    assert not trainer.received_sigterm
 
 
 def test_torchrun_inside_slurm_stays_torchruns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Figure 5 in short as it came out once, and a fresh run beside it.
 
 `reference/figure5_short.csv` holds a row for each cycle of the whole runs of `python active/run.py
---experiment figure5_short --query random,least_confidence`, as `reference_rows` reads them.
+--experiment figure5_short --query random,least_confidence,coreset`, as `reference_rows` reads
+them.
 """
 
 from __future__ import annotations
