@@ -159,7 +159,9 @@ def test_a_run_that_meets_its_time_limit_goes_on(tmp_path: Path) -> None:
             )  # fmt: skip
         while grid.poll() is None and not _has_rows(tmp_path / "slurm"):
             time.sleep(0.2)
-        subprocess.run(["scancel", "--signal=USR2", "1_0"], env=environment, check=True)
+        asked = ["squeue", "-h", "-r", "-o", "%i"]
+        job = subprocess.check_output(asked, env=environment, text=True).strip()
+        subprocess.run(["scancel", "--signal=USR2", job], env=environment, check=True)
         assert grid.wait(timeout=600) == 0, (tmp_path / "out.txt").read_text()
     finished([*words, "-m"], tmp_path / "one")
     assert_same_runs(tmp_path / "one", tmp_path / "slurm", count=1)
