@@ -37,6 +37,7 @@ from pretext.artifacts import Artifact
 from pretext.console import log_to_file, log_to_terminal
 from pretext.devices import Devices, hardware
 from pretext.loggers import Sink, opened
+from pretext.request import Stage
 from pretext.setup import devices_of
 from pretext.wandb_log import knows
 
@@ -86,7 +87,8 @@ def _locked_and_logged(folder: RunFolder) -> Iterator[None]:
 
 def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
     """What is left to do of a run; UserError where its folder holds another."""
-    identity = _identity(job, ready)
+    stages = stages_of(ready)
+    identity = _identity(job, ready, stages)
     rows = devices.decide(folder.rows)
     unfinished = len(rows) <= ready.config.cycles
     environment = devices.environment() if unfinished else None
@@ -94,23 +96,24 @@ def _run(job: Job, ready: Setup, devices: Devices, folder: RunFolder) -> None:
         lambda: folder.check_config(identity, environment, lambda: describe_origin(devices.kind))
     )
     if ready.images.classes is None:
-        _list_to_label(ready, devices, folder)
+        _list_to_label(ready, stages[0], devices, folder)
     elif unfinished:
-        _cycles(job, ready, devices, folder, rows)
+        _cycles(job, ready, stages, devices, folder, rows)
     else:
         log.info("%s is finished (%d cycles); nothing to do", folder.path, len(rows) - 1)
         _tell_wandb(job, ready, devices, folder, rows)
 
 
-def _identity(job: Job, ready: Setup) -> dict[str, Any]:
-    """Settings, and digests of the data, of a file that decides the initial pool, of own code."""
+def _identity(job: Job, ready: Setup, stages: list[Stage | None]) -> dict[str, Any]:
+    """Settings, and digests of the data, of a file that decides the initial pool, of own code and
+    of the models that stand on such."""
     identity = {**job.resolved, "data_fingerprint": ready.images.fingerprint}
     if fingerprint := ready.arm.init.fingerprint:
         identity["init_fingerprint"] = fingerprint
     own = {"query": ready.query, "learner": ready.learner}
     codes = {f"{name}_code": code_of(type(one)) for name, one in own.items()}
     codes["init_code"] = "".join(code_of(type(init)) for init in ready.arm.init.chain)
-    for name, stage in zip(Read._fields, stages_of(ready), strict=True):
+    for name, stage in zip(Read._fields, stages, strict=True):
         if stage is not None and stage.may_change:
             codes[f"{name}_model"] = stage.fingerprint
     return identity | {name: code for name, code in codes.items() if code}
@@ -119,12 +122,13 @@ def _identity(job: Job, ready: Setup) -> dict[str, Any]:
 def _cycles(
     job: Job,
     ready: Setup,
+    stages: list[Stage | None],
     devices: Devices,
     folder: RunFolder,
     rows: list[dict[str, Any]],
 ) -> None:
     """The cycles after those whose `rows` are there."""
-    read = read_all(ready)
+    read = read_all(stages)
     seen = ready.learner.see(ready.images, read.learner)
     validation = ready.pools.validation
     ids = [ready.images.train.ids[i] for i in validation]
@@ -158,7 +162,7 @@ def _cycles(
 def _tell_wandb(
     job: Job, ready: Setup, devices: Devices, folder: RunFolder, rows: list[dict[str, Any]]
 ) -> None:
-    """A finished run's rows, where W&B has none of it: its run was made without, or for a sweep."""
+    """A finished run's rows, where W&B has not all of them, and always for a sweep's own run."""
     node = ready.config.logger.get("wandb")
     if node is None or devices.decide(lambda: knows(folder.path, len(rows))):
         return
@@ -218,9 +222,10 @@ def _datamodule(ready: Setup, devices: Devices, seen: Seen) -> PoolDataModule:
     )
 
 
-def _list_to_label(ready: Setup, devices: Devices, folder: RunFolder) -> None:
+def _list_to_label(
+    ready: Setup, of_init: Stage | None, devices: Devices, folder: RunFolder
+) -> None:
     """Without labels a run ends with its initial pool: the files to label first."""
-    of_init, *_ = stages_of(ready)
     artifact = artifact_of(of_init)
 
     def write() -> None:

@@ -25,9 +25,9 @@ class Read(NamedTuple):
         return {column: read.name if read is not None else None for column, read in found}
 
 
-def read_all(ready: Setup) -> Read:
-    """The artifacts of all stages, trained first where they are missing."""
-    return Read(*(artifact_of(stage) for stage in stages_of(ready)))
+def read_all(stages: list[Stage | None]) -> Read:
+    """The artifacts of a run's stages, trained first where they are missing."""
+    return Read(*map(artifact_of, stages))
 
 
 def stages_of(ready: Setup) -> list[Stage | None]:

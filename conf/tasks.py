@@ -111,10 +111,12 @@ def wanted_environment() -> dict[str, str]:
     }
 
 
-def _progress(job: Job) -> int:
-    """Bytes of the rows that a run has."""
+def _progress(job: Job) -> str:
+    """How far a run is: bytes of its rows, and when an unfinished pretext model was last saved."""
     file = job.folder / ROWS if job.folder else None
-    return file.stat().st_size if file and file.exists() else 0
+    rows = file.stat().st_size if file and file.exists() else 0
+    saved = Path(job.resolved["artifacts_dir"]).glob("*/.*.partial/last.ckpt")
+    return f"{rows} {max((file.stat().st_mtime_ns for file in saved), default=0)}"
 
 
 def _told_to_stop(stop: SystemExit) -> bool:

@@ -119,6 +119,8 @@ def _stamp(value: Any) -> Any:
         return hashlib.sha256(value.tobytes()).hexdigest()
     if isinstance(value, list | tuple):
         return [_stamp(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _stamp(one) for key, one in value.items()}
     if not isinstance(value, str | Path):
         return value if isinstance(value, int | float | None) else None  # not an address
     path = Path(value) if str(value) else None

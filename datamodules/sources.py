@@ -51,7 +51,7 @@ class Source(Protocol):
 
     `fingerprint` names its content, wherever it lies, without reading pixels; runs are compared by
     it. `cache_key` also changes when files are touched or moved. To those of a class of the user's
-    own its code, its attributes, its file and its pixels are added.
+    own its code, its attributes, the files that these name and its pixels are added.
     """
 
     name: str

@@ -38,7 +38,6 @@ class Features(PretextModule):
         if train is None:
             raise ValueError("train must be a .npy file of features, a row a train image")
         self.files = {"train": train, "test": test}
-        self._rows: dict[str, Tensor] = {}
         _open(train, "train", inputs["num_train"])
         if test is not None:
             _open(test, "test")
@@ -56,22 +55,18 @@ class Features(PretextModule):
         raise UserError("features of a file are of the train and the test images alone")
 
     def predict_step(self, batch: ViewBatch) -> Scored:
-        part = self._datamodule.predicted
-        if part not in self._rows:
-            self._rows[part] = self._read(part)
-        rows = self._rows[part][batch.indices.cpu()]
-        return Scored(batch.indices, {}, unit(rows.to(batch.indices.device)))
-
-    def _read(self, part: str) -> Tensor:
-        images, file = self._datamodule.images, self.files.get(part)
+        images, part = self._datamodule.images, self._datamodule.predicted
+        file = self.files.get(part)
         if file is None:
             raise UserError(f"model.{part} must be a .npy file of features, a row a {part} image")
         count = len(images.train if part == "train" else images.test or ())
-        rows = _open(file, part, count).astype(np.float32)
+        indices = batch.indices.cpu().numpy()
+        rows = _open(file, part, count)[indices].astype(np.float32)
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
-            raise UserError(f"model.{part} {file}: row {finite.argmin()} has NaN or infinity")
-        return torch.from_numpy(rows)
+            row = indices[finite.argmin()]
+            raise UserError(f"model.{part} {file}: row {row} has NaN or infinity")
+        return Scored(batch.indices, {}, unit(torch.from_numpy(rows).to(batch.indices.device)))
 
 
 def _content(file: str) -> str:

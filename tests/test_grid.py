@@ -143,24 +143,29 @@ def test_a_task_that_died_takes_its_job_again_but_not_for_ever(
     assert Path("order.txt").read_text() == "0\n"
     assert grid.outcome(0) == ""
     lost = Grid("active", "tests.test_grid:never", tmp_path, notes=False)
-    (tmp_path / "1.began").write_text("7\n0\n0\n")  # two attempts, whose processes died
+    (tmp_path / "1.began").write_text("7 0\n0 0\n0 0\n")  # two attempts, whose processes died
     lost(task(5, attempts=2))
     assert lost.outcome(1) == "its process died 2 times"
 
 
+@pytest.mark.parametrize("further", ["run", "model"])
 def test_attempts_are_counted_anew_where_a_run_came_further(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, further: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     grid = grid_of(tmp_path, "remember", seeds=1)
-    (tmp_path / "0.began").write_text("0\n0\n")
+    (tmp_path / "0.began").write_text("0 0\n0 0\n")
     (job,) = expand("active", parse(["--seed", "0"]))
     assert job.folder is not None
-    job.folder.mkdir(parents=True)
-    (job.folder / "cycles.jsonl").write_text("a row\n")
+    model = Path("artifacts/digits/.simclr-0123.partial/last.ckpt")
+    file = job.folder / "cycles.jsonl" if further == "run" else model
+    file.parent.mkdir(parents=True)
+    file.write_text("a row\n")
     grid(task(0, attempts=2))
     assert grid.outcome(0) == ""
-    assert (tmp_path / "0.began").read_text().split() == ["0", "0", "6"]
+    *_, last = (tmp_path / "0.began").read_text().splitlines()
+    saved = model.stat().st_mtime_ns if further == "model" else 0
+    assert last == f"{6 if further == 'run' else 0} {saved}"
 
 
 @pytest.mark.parametrize("name", ["submitit.core.job_environment", "ray._private.worker"])
