@@ -26,7 +26,7 @@ from pretext.devices import Devices, hardware
 from pretext.loggers import Sink, opened
 from pretext.module import PretextModule
 from pretext.monitors import clustering_metrics, knn_accuracy, merged
-from pretext.progress import Progress
+from pretext.progress import Heartbeat, Progress
 from pretext.request import Context, Stage
 
 log = logging.getLogger("initial_pools")
@@ -127,7 +127,7 @@ def _fit(
         logger=loggers or False,
         enable_checkpointing=True,
         limit_val_batches=None if datamodule.val_names else 0,
-        callbacks=[ValidationChecks(epochs, context.checks), progress],
+        callbacks=[ValidationChecks(epochs, context.checks), progress, Heartbeat(stage.name)],
     )
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
 
@@ -158,7 +158,7 @@ def predict(
     """What the module says of every image of a part: `train`, `test` or `new`."""
     devices.arrange(module.network, module)
     table, datamodule.predicted = Collect(), part
-    trainer = devices.trainer(callbacks=[table])
+    trainer = devices.trainer(callbacks=[table, Heartbeat(f"scores of the {part} images")])
     trainer.predict(module, datamodule=datamodule, return_predictions=False)
     return table
 

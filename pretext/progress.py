@@ -18,6 +18,7 @@ from pretext.timing import duration
 log = logging.getLogger("initial_pools")
 SAVE_EVERY = 60.0  # seconds: a checkpoint is 100 MB, an epoch on a GPU takes a few seconds
 SAY_EVERY = 10.0
+BEAT = 60.0  # seconds
 
 
 class Progress(Checkpoint):  # such callbacks come after the module's own hooks
@@ -66,6 +67,51 @@ class Progress(Checkpoint):  # such callbacks come after the module's own hooks
         if (now - self._said < SAY_EVERY and epoch < epochs) or not trainer.is_global_zero:
             return
         self._said = now
-        values = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if k != "epoch")
-        left = self.seconds / epoch * (epochs - epoch)
-        log.info("%s: epoch %d/%d  %s  %s left", self.name, epoch, epochs, values, duration(left))
+        shown = [f"{k} {v:.4g}" for k, v in metrics.items() if k != "epoch"]
+        if epoch < epochs:
+            shown.append(f"{duration(self.seconds / epoch * (epochs - epoch))} left")
+        log.info("%s: epoch %d/%d  %s", self.name, epoch, epochs, "  ".join(shown))
+
+
+class Heartbeat(pl.Callback):
+    """Says once a minute how far an epoch or a pass over the images has come; of `what`."""
+
+    def __init__(self, what: str):
+        self.what = what
+        self._started = self._said = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = self._said = time.monotonic()
+
+    on_predict_epoch_start = on_train_epoch_start
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        epoch = f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self._beat(trainer, epoch, (batch_idx + 1) / trainer.num_training_batches)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        batches = trainer.num_predict_batches[dataloader_idx]
+        self._beat(trainer, self.what, (batch_idx + 1) / batches)
+
+    def _beat(self, trainer: pl.Trainer, what: str, share: float) -> None:
+        now = time.monotonic()
+        if now - self._said < BEAT or share >= 1 or not trainer.is_global_zero:
+            return
+        self._said = now
+        left = duration((now - self._started) / share * (1 - share))
+        log.info("%s  %.0f %%  %s left", what, 100 * share, left)
