@@ -32,13 +32,13 @@ def blobs(n: int, d: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, to
     return torch.from_numpy(rows.astype(np.float32)), torch.from_numpy(labels)
 
 
-@pytest.mark.parametrize("limit", ["", "ROOM", "TOGETHER"])
+@pytest.mark.parametrize("limit", ["", "ROOM", "TOGETHER", "STRIP", "CACHED", "ENOUGH", "STALE"])
 @pytest.mark.parametrize("c", [1e-6, 0.01, 1.0, 100.0])
 @pytest.mark.parametrize(("n", "d"), [(12, 40), (60, 8), (9, 9)])
 def test_logistic_regression_is_sklearns(
     n: int, d: int, c: float, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also with one block of the Hessian for all classes, and with blocks inverted one by one."""
+    """Also with one block of the Hessian for all classes, in other parts, of fewer samples."""
     if limit:
         monkeypatch.setattr(logistic, limit, 1)
     features, labels = blobs(n, d, 3)
@@ -74,13 +74,13 @@ def test_the_optimum_is_reached_on_correlated_features(
     With blocks that know nothing of the classifier, 1,900 products for c = 10 in place of 180.
     """
     monkeypatch.setattr(logistic, "ROOM", room)
-    products, plain = [], logistic._Objective._hessian_product
+    products, plain = [], logistic._Hessian._product
 
     def counted(self: Any, *given: Tensor) -> Tensor:
         products.append(1)
         return plain(self, *given)
 
-    monkeypatch.setattr(logistic._Objective, "_hessian_product", counted)
+    monkeypatch.setattr(logistic._Hessian, "_product", counted)
     rng = np.random.default_rng(0)
     spectrum = 1 / np.arange(1, 201) ** 1.5
     rows = np.maximum(rng.normal(size=(2000, 200)) * spectrum @ rng.normal(size=(200, 300)), 0)
@@ -109,6 +109,12 @@ def test_features_that_are_not_finite() -> None:
     features[5, 2] = torch.inf
     with pytest.raises(ArithmeticError, match="finite"):
         fit_logistic(features, labels, 3, 1.0)
+
+
+def test_nothing_to_learn() -> None:
+    """The search starts at the optimum: each class once, and features that say nothing."""
+    weights = fit_logistic(torch.zeros(4, 3), torch.arange(4), 4, 10.0)
+    assert torch.equal(weights, torch.zeros(4, 4, dtype=torch.float64))
 
 
 def test_duplicates_and_one_sample() -> None:
