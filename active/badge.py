@@ -27,38 +27,58 @@ def badge(logits: Tensor, features: Tensor, budget: int, generator: np.random.Ge
     largest norm, ties at random; each next is drawn with probability proportional to the squared
     distance to the nearest chosen point, uniformly once all are zero.
 
-    Distances only shrink, so many samples are proposed at once by stale ones, and each accepted by
-    the share of its own that is left: the same distribution, and one pass over all samples for
-    hundreds of choices instead of for each.
+    Distances only shrink, so many samples are proposed at once by stale and rough ones, upper
+    bounds, and each accepted by the share that its own, in float64, is of it: the same
+    distribution, and one pass over all samples for hundreds of choices instead of for each.
 
-    Time: budget N (C + D) as matrix products. Memory: a few numbers a sample and N C in float64.
+    Time: budget N (C + D) as float32 matrix products. Memory: a few numbers a sample and N C in
+    float64.
     """
     check_budget(features, budget, None)
     gradients = Gradients(logits, features)
     largest = (gradients.norms == gradients.norms.max()).nonzero()[:, 0]
-    chosen = [largest[[int(generator.integers(len(largest)))]]]
-    nearest = torch.full_like(gradients.norms, torch.inf)
-    while (missing := budget - sum(map(len, chosen))) > 0:
-        torch.minimum(nearest, gradients.squared_to_nearest(chosen[-1]), out=nearest)
-        nearest.index_fill_(0, chosen[-1], 0)
-        chosen.append(_more(gradients, nearest, chosen, missing, generator))
-    return torch.cat(chosen)
+    chosen = new = largest[[int(generator.integers(len(largest)))]]
+    bounds = torch.full_like(gradients.norms, torch.inf)
+    while (missing := budget - len(chosen)) > 0:
+        torch.minimum(bounds, gradients.bounds_to_nearest(new), out=bounds)
+        bounds.index_fill_(0, chosen, 0)
+        new = _more(gradients, bounds, chosen, missing, generator)
+        if not len(new):
+            bounds = gradients.squared_to_nearest(chosen).index_fill_(0, chosen, 0)
+            new = _from_exact(bounds, chosen, missing, generator)
+        chosen = torch.cat([chosen, new])
+    return chosen
 
 
 def _more(
-    gradients: Gradients, nearest: Tensor, chosen: list[Tensor], most: int,
-    generator: np.random.Generator,
-) -> Tensor:  # fmt: skip
-    """Between one and `most` further positions; (N,) `nearest` are distances to those chosen."""
-    weights = nearest.cpu().numpy()
+    gradients: Gradients, bounds: Tensor, chosen: Tensor, most: int, generator: np.random.Generator
+) -> Tensor:
+    """Up to `most` further positions; (N,) `bounds` of distances to those chosen are tightened."""
+    weights = bounds.cpu().numpy()
     if not weights.any():
-        others = np.delete(np.arange(len(weights)), torch.cat(chosen).cpu().numpy())
-        return torch.from_numpy(generator.permutation(others)[:most]).to(nearest.device)
+        return chosen[:0]
     proposed = draw(weights, PROPOSALS, generator)
-    positions = torch.from_numpy(proposed).to(nearest.device)
+    drawn_by = weights[proposed]  # a copy, which is not tightened
+    positions = torch.from_numpy(proposed).to(bounds.device)
     points = gradients.at(positions)
+    exact = squared_distances(points, gradients.at(chosen)).amin(dim=1)
+    bounds[positions] = exact
     between = squared_distances(points, points).cpu().numpy()
-    return positions[accept(weights[proposed], between, most, generator)]
+    accepted = accept(drawn_by, exact.cpu().numpy(), between, most, generator)
+    return positions[accepted]
+
+
+def _from_exact(
+    nearest: Tensor, chosen: Tensor, most: int, generator: np.random.Generator
+) -> Tensor:
+    """One by its exact distance; up to `most`, uniformly, where only twins of `chosen` are left."""
+    weights = nearest.cpu().numpy()
+    if weights.any():
+        picked = draw(weights, 1, generator)
+    else:
+        others = np.delete(np.arange(len(weights)), chosen.cpu().numpy())
+        picked = generator.permutation(others)[:most]
+    return torch.from_numpy(picked).to(nearest.device)
 
 
 def draw(weights: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -71,14 +91,16 @@ def draw(weights: np.ndarray, count: int, generator: np.random.Generator) -> np.
 
 
 def accept(
-    weights: np.ndarray, between: np.ndarray, most: int, generator: np.random.Generator
-) -> list[int]:
-    """Which proposals to choose, at most `most`, in order; always the first.
+    weights: np.ndarray, exact: np.ndarray, between: np.ndarray, most: int,
+    generator: np.random.Generator,
+) -> list[int]:  # fmt: skip
+    """Which proposals to choose, at most `most`, in order.
 
-    `weights` (P,) are the positive squared distances they were drawn by, `between` (P, P) those of
-    one to another. A proposal drawn by w and accepted with probability d / w is a draw by d.
+    `weights` (P,) are the positive bounds they were drawn by, `exact` (P,) the squared distances
+    to those chosen, `between` (P, P) those of one to another. A proposal drawn by w and accepted
+    with probability d / w is a draw by d.
     """
-    left = weights.copy()
+    left = exact.copy()
     accepted: list[int] = []
     for i, uniform in enumerate(generator.random(len(weights))):
         if uniform < left[i] / weights[i]:  # a product could round up to a tiny weight
@@ -102,21 +124,48 @@ class Gradients:
 
     def __init__(self, logits: Tensor, features: Tensor) -> None:
         self._a, self._h = torch.empty_like(logits, dtype=torch.float64), features
-        self.norms = self._a.new_empty(len(logits))  # squared
+        self._lengths = self._a.new_empty(2, len(logits))  # of a and of h
         for start in range(0, len(logits), BLOCK):
             rows = slice(start, start + BLOCK)
             self._a[rows] = a = residuals(logits[rows])
-            inputs = features[rows].double().square().sum(dim=1)  # a copy: `double` may be none
-            self.norms[rows] = a.square_().sum(dim=1) * inputs
+            self._lengths[0, rows] = a.norm(dim=1)
+            self._lengths[1, rows] = features[rows].double().norm(dim=1)
+        self.roots = self._lengths.prod(dim=0)
+        self.norms = self.roots.square()
         assert bool(self.norms.isfinite().all()), "logits or features that are not finite"
 
     def at(self, rows: Tensor | slice) -> Points:
         return Points(self._a[rows], self._h[rows].double(), self.norms[rows])
 
+    def bounds_to_nearest(self, positions: Tensor) -> Tensor:
+        """(N,) upper bounds of `squared_to_nearest`, of which float32 can be this far off."""
+        unit = 2.0**-24 if torch.get_float32_matmul_precision() == "highest" else 2.0**-8
+        slack = (self._a.shape[1] + self._h.shape[1] + 16) * unit
+        a, h = (rows.T for rows in self._directions(positions))
+        norms, twice, bounds = self.norms[positions], -2 * self.roots[positions], []
+        for rows in self._blocks(positions):
+            x = self._directions(rows)
+            with torch.autocast(h.device.type, enabled=False):
+                cosines = (x[1] @ h).mul_(x[0] @ a).sub_(slack)
+            nearest = torch.addcmul(norms, self.roots[rows, None] * cosines, twice).amin(dim=1)
+            bounds.append(nearest.add_(self.norms[rows]).clamp_(min=0))
+        return torch.cat(bounds)
+
+    def _directions(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Of a and of h, at unit length in float32; zero where they are."""
+        inverse, h = self._lengths[:, rows, None].reciprocal(), self._h[rows]
+        h = h.to(torch.promote_types(h.dtype, torch.float32))
+        pairs = (self._a[rows], inverse[0]), (h, inverse[1].to(h.dtype))
+        a, h = ((x * scale.nan_to_num(posinf=0)).float() for x, scale in pairs)
+        return a, h
+
+    def _blocks(self, positions: Tensor) -> list[slice]:
+        size = block_rows(positions)
+        return [slice(start, start + size) for start in range(0, len(self.norms), size)]
+
     def squared_to_nearest(self, positions: Tensor) -> Tensor:
-        """(N,) of every sample to the nearest of those at `positions`, in blocks."""
-        centers, size = self.at(positions), block_rows(positions)
-        blocks = [slice(start, start + size) for start in range(0, len(self.norms), size)]
+        """(N,) of every sample to the nearest of those at `positions`."""
+        centers, blocks = self.at(positions), self._blocks(positions)
         return torch.cat([squared_distances(self.at(rows), centers).amin(dim=1) for rows in blocks])
 
 

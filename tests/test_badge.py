@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,6 +15,15 @@ from active import badge as badge_module
 from active.badge import Gradients, accept, badge, draw, residuals, squared_distances
 
 NUM, CLASSES, DIMS = 60, 4, 6
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Thousands of tiny runs: threads that wait for each other would take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def sample(seed: int, num: int = NUM, scale: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -71,14 +81,46 @@ def test_distances_and_norms_are_those_of_the_explicit_gradients(
     some = torch.tensor([3, 50, 7])
     nearest = far[:, some].min(axis=1)
     assert np.allclose(gradients.squared_to_nearest(some), nearest, rtol=1e-9, atol=1e-12)
+    bounds = gradients.bounds_to_nearest(some).numpy()
+    others = np.delete(np.arange(NUM), some)  # for the chosen themselves rounding may say zero
+    norms = (points**2).sum(axis=1)
+    assert (bounds >= nearest)[others].all()
+    assert (bounds <= nearest + 1e-4 * np.sqrt(norms * norms.max())).all()
 
 
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize("scale", [1e-120, 1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("gap", [0.0, 300.0])
+def test_bounds_are_upper_bounds_at_any_scale(precision: str, scale: float, gap: float) -> None:
+    """Also where the gradients are far smaller than float32 can square."""
+    logits, features = sample(8, num=400)
+    logits[::2, 1] += gap
+    features = features.double() * scale
+    features[:40] = features[40:80] * (1 + 1e-7)  # next to one another
+    logits[:40] = logits[40:80]
+    gradients, before = Gradients(logits, features), torch.get_float32_matmul_precision()
+    some = torch.arange(40, 400, 9)
+    torch.set_float32_matmul_precision(precision)
+    try:
+        bounds = gradients.bounds_to_nearest(some)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    exact = gradients.squared_to_nearest(some)
+    assert (bounds >= exact).all()
+    assert (bounds > exact).any()
+    assert bounds.isfinite().all()
+
+
+@pytest.mark.parametrize("looser", [1.0, 3.0])
 @pytest.mark.parametrize("proposals", [1, 2, 3, 256])
 def test_orders_of_choice_are_as_probable_as_in_the_plain_loop(
-    proposals: int, monkeypatch: pytest.MonkeyPatch
+    proposals: int, looser: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With one proposal at a time it is the plain loop: a pass over all samples for each choice."""
+    """However many are proposed at once, and however far above the distances the bounds are."""
     monkeypatch.setattr(badge_module, "PROPOSALS", proposals)
+    plain = Gradients.bounds_to_nearest
+    factors = torch.linspace(1, looser, 6).double()
+    monkeypatch.setattr(Gradients, "bounds_to_nearest", lambda *given: plain(*given) * factors)
     points = explicit(*sample(6, num=6))
     order = np.argsort(-(points**2).sum(axis=1))
     logits, features = (t[order] for t in sample(6, num=6))
@@ -98,13 +140,13 @@ def test_as_many_as_asked_for(budget: int) -> None:
 
 
 def test_hundreds_are_chosen_in_a_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes, plain = [], Gradients.squared_to_nearest
+    passes, plain = [], Gradients.bounds_to_nearest
 
     def counted(self: Gradients, positions: Tensor) -> Tensor:
         passes.append(len(positions))
         return plain(self, positions)
 
-    monkeypatch.setattr(Gradients, "squared_to_nearest", counted)
+    monkeypatch.setattr(Gradients, "bounds_to_nearest", counted)
     check(badge(*sample(0, num=3000), 300, np.random.default_rng(0)), 300, 3000)
     assert len(passes) <= 10
 
@@ -219,11 +261,14 @@ def test_draw_never_takes_zero_weight() -> None:
 
 
 def test_a_proposal_is_accepted_by_the_share_of_its_distance_that_is_left() -> None:
-    weights, between = np.array([4.0, 2.0, 2.0]), np.array([[0, 1, 9], [1, 0, 9], [9, 9, 0.0]])
-    runs = [accept(weights, between, 3, np.random.default_rng(seed)) for seed in range(2000)]
-    assert all(run[0] == 0 and run[-1] == 2 for run in runs)
-    assert stats.binomtest(sum(1 in run for run in runs), 2000, 0.5).pvalue > 1e-3
-    assert accept(weights, between, 1, np.random.default_rng(0)) == [0]
+    exact, between = np.array([4.0, 2.0, 2.0]), np.array([[0, 1, 9], [1, 0, 9], [9, 9, 0.0]])
+    bounds, seeds = np.array([4.0, 2.0, 5.0]), range(2000)
+    runs = [accept(bounds, exact, between, 3, np.random.default_rng(seed)) for seed in seeds]
+    assert all(run[0] == 0 for run in runs)
+    for proposal, share in ((1, 0.5), (2, 0.4)):
+        count = sum(proposal in run for run in runs)
+        assert stats.binomtest(count, 2000, share).pvalue > 1e-3
+    assert accept(bounds, exact, between, 1, np.random.default_rng(0)) == [0]
 
 
 @pytest.mark.parametrize("budget", [0, NUM + 1])
