@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,6 +44,7 @@ LAUNCHERS = {
 }
 LAUNCHER = "hydra/launcher"
 LEAST = {"processes": 1, "gpus": 0, "attempts": 1}
+OURS = "active", "conf", "datamodules", "pretext"
 OWN = "hydra.launcher."  # settings of the launcher itself
 
 
@@ -72,6 +74,22 @@ def check_launcher(words: list[str]) -> None:
         raise UserError(str(error).replace(OWN, "--launcher.")) from error
     if name in ("cluster", "slurm") and not _names_gpus(given):
         raise UserError(f"--launcher {name} needs --gpus: those of each run, 0 for none")
+    if name != "basic":
+        _check_folder(name)
+
+
+def _check_folder(name: str) -> None:
+    """Refuses a current folder that hides our code from workers, on whose path it comes first."""
+    root, here = Path(__file__).resolve().parent.parent, Path.cwd().resolve()
+    hiding = [
+        here / file for package in OURS for file in (f"{package}/__init__.py", f"{package}.py")
+    ]
+    found = [file for file in hiding if file.is_file()] if here != root else []
+    if found:
+        raise UserError(
+            f"the processes of --launcher {name} would import {found[0]} in place of the code in "
+            f"{root}; start it in another folder"
+        )
 
 
 def _names_gpus(given: dict[str, str]) -> bool:

@@ -12,7 +12,7 @@ from conf.cli import parse
 from conf.compose import compose_config, composer, plain
 from conf.launchers import check_launcher
 from datamodules.errors import UserError
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 
 Cli = Any
 
@@ -109,3 +109,21 @@ def test_a_launcher_that_is_not_installed(
     assert finished.status == 2
     assert "pip install --editable '.[cluster]'" in finished.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("hiding", ["active/__init__.py", "conf.py"])
+def test_a_folder_that_hides_our_code_from_workers(
+    hiding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray and submitit put the current folder first on a worker's path."""
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra `cluster`")
+    words = parse(["--launcher", "local"]).launcher
+    for folder in (tmp_path, ROOT):
+        monkeypatch.chdir(folder)
+        check_launcher(words)
+    (tmp_path / hiding).parent.mkdir(exist_ok=True)
+    (tmp_path / hiding).touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"would import .*{hiding} in place of the code in"):
+        check_launcher(words)
+    check_launcher(parse(["-m"]).launcher)
