@@ -24,7 +24,7 @@ ROOM = 2**31  # bytes of a block of the Hessian for each class; above, all class
 TOGETHER = 16  # classes whose blocks are inverted at once, in three times their room
 STRIP = 128  # columns of a block, of which those above the diagonal are left out
 DAMPING = 1e-3  # of the largest curvature, so that float32 cannot make a block indefinite
-CACHED = 1024  # samples that a CPU's cache keeps while they are read twice
+CACHED = 1024  # samples that a core's cache keeps while they are read twice
 
 
 def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -> Tensor:
@@ -205,5 +205,6 @@ def _weighted_products(rows: Tensor, weights: Tensor, out: Tensor) -> None:
 
 
 def _parts(rows: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Of the samples: what a CPU's cache keeps, or all of them."""
-    return rows.split(CACHED if rows.device.type == "cpu" else rows.shape[dim], dim)
+    """Of the samples: what the caches of a CPU's cores keep, or all of them."""
+    cached = CACHED * torch.get_num_threads()
+    return rows.split(cached if rows.device.type == "cpu" else rows.shape[dim], dim)
