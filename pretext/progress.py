@@ -79,37 +79,24 @@ class Heartbeat(pl.Callback):
     def __init__(self, what: str):
         self.what = what
         self._started = self._said = 0.0
+        self._batches = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = self._said = time.monotonic()
+        self._batches = 0
 
     on_predict_epoch_start = on_train_epoch_start
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         epoch = f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._beat(trainer, epoch, (batch_idx + 1) / trainer.num_training_batches)
+        self._beat(trainer, epoch, trainer.num_training_batches)
 
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        batches = trainer.num_predict_batches[dataloader_idx]
-        self._beat(trainer, self.what, (batch_idx + 1) / batches)
+    def on_predict_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._beat(trainer, self.what, trainer.num_predict_batches[0])
 
-    def _beat(self, trainer: pl.Trainer, what: str, share: float) -> None:
-        now = time.monotonic()
+    def _beat(self, trainer: pl.Trainer, what: str, batches: float) -> None:
+        self._batches += 1
+        now, share = time.monotonic(), self._batches / batches
         if now - self._said < BEAT or share >= 1 or not trainer.is_global_zero:
             return
         self._said = now
