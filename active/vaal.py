@@ -101,7 +101,8 @@ class VAAL(Trainable):
         # DDP waits for a gradient of each parameter, and the VAE has none now.
         with self._without_ddp():
             self.manual_backward(bce(labeled, 1.0) + bce(unlabeled, 0.0))
-        self._average([p.grad for p in self.discriminator.parameters() if p.grad is not None])
+        gradients = [p.grad for p in self.discriminator.parameters() if p.grad is not None]
+        self._reduce(gradients, "mean")
         optimizer.step()
         right = (labeled > 0).sum() + (unlabeled <= 0).sum()
         self._add("discriminator_acc", right.float(), 2 * len(labeled))
@@ -111,25 +112,10 @@ class VAAL(Trainable):
             return contextlib.nullcontext()
         return self.trainer.strategy.block_backward_sync()  # type: ignore[attr-defined]
 
-    def _average(self, tensors: list[Tensor]) -> None:
-        """Over ranks, in place, in one message."""
-        if self.trainer.world_size == 1:
-            return
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        flat = self.trainer.strategy.reduce(flat, reduce_op="mean")
-        parts = flat.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
-
     def on_train_epoch_end(self) -> None:
         means = {f"vaal/{name}": self._mean(name) for name in CURVES}
         self.log_dict(means, rank_zero_only=True)
         self.summary = {name: float(value) for name, value in means.items()}
-
-    def on_train_end(self) -> None:
-        """All ranks score with the same batch statistics; each has seen images of its own."""
-        with torch.no_grad():
-            self._average([b for b in self.vae.buffers() if b.is_floating_point()])
 
     def predict_step(self, batch: Batch) -> Scored:
         mean, _ = self.vae.encode(batch.images)

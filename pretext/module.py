@@ -156,7 +156,8 @@ class PretextModule(Trainable):
         self.log_dict({"train/loss": loss, "epoch": epoch}, rank_zero_only=True)
 
     def on_train_end(self) -> None:
-        """Here, because after `fit` the weights are back on the CPU."""
+        """Finished here, because after `fit` the weights are back on the CPU."""
+        super().on_train_end()
         self.eval()
         with torch.no_grad():
             self.finish(self._datamodule)

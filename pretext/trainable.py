@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +50,25 @@ class Trainable(pl.LightningModule):
         assert isinstance(total, Tensor)
         value, count = total.reshape(-1, 2).sum(dim=0)
         return value / count
+
+    def _reduce(self, tensors: Sequence[Tensor], operation: str) -> None:
+        """The `mean` or the `sum` over ranks, in place, in one message."""
+        if self.trainer.world_size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        flat = self.trainer.strategy.reduce(flat, reduce_op=operation)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def on_train_end(self) -> None:
+        """Rank zero's batch statistics on all ranks, as it saves them: each has its own of the last
+        step, where they are not synchronized."""
+        with torch.no_grad():
+            statistics = [b for b in self.buffers() if b.is_floating_point()]
+            for tensor in statistics if self.trainer.global_rank else ():
+                tensor.zero_()
+            self._reduce(statistics, "sum")
 
     def make_optimizer(self, epochs: int, floor: float = 0.0) -> Any:
         """For `configure_optimizers`.

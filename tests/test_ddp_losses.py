@@ -228,3 +228,31 @@ def test_metrics_are_those_of_torchmetrics_confusion_matrix(tmp_path: Path) -> N
         two = torch.load(tmp_path / f"rank{rank}.pt")
         assert two.pop("test/acc_per_class") == recalls
         assert two == pytest.approx(one, abs=1e-6)
+
+
+def statistics_on_rank(folder: str, rank: int) -> None:
+    """A training step on images of its own; writes batch norm's statistics before and after."""
+    from pytorch_lightning.strategies import DDPStrategy
+
+    where = f"file://{folder}/rendezvous"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    module = small_classifier().train()
+    module._trainer = SimpleNamespace(world_size=2, global_rank=rank, strategy=DDPStrategy())
+    module(both_views()[rank])
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    module.on_train_end()
+    torch.save((before, dict(module.named_buffers())), f"{folder}/rank{rank}.pt")
+
+
+def test_all_ranks_test_and_query_with_the_statistics_that_are_saved(tmp_path: Path) -> None:
+    ranks = [SERVER.Process(target=statistics_on_rank, args=(str(tmp_path), r)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    assert [finish(process) for process in ranks] == [0, 0]
+    (zero, end_of_zero), (one, end_of_one) = (
+        torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)
+    )
+    assert any(not torch.equal(zero[name], one[name]) for name in zero)
+    for name in zero:
+        assert torch.equal(end_of_zero[name], zero[name]), name
+        assert torch.equal(end_of_one[name], zero[name]), name
