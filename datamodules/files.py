@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +24,21 @@ def put_in_place(scratch: Path, place: Path) -> None:
         with open(file, "rb+") as stream:
             os.fsync(stream.fileno())
     os.replace(scratch, place)
+
+
+@contextmanager
+def locked(place: Path) -> Iterator[bool]:
+    """Holds the lock of what is made at `place`, which lies beside it and dies with its process;
+    waits for who has it, and is True if it had to."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.with_name(f".{place.name}.lock"), "w") as stream:
+        waited = False
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield waited
 
 
 def scratch_of(file: Path) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from datamodules.decoding import FileDecoder, decode_all
 from datamodules.errors import UserError
-from datamodules.files import put_in_place
+from datamodules.files import locked, put_in_place, scratch_of
 from datamodules.own import code_of
 from datamodules.sources import Imbalanced, Opened, Raw, Source
 
@@ -31,7 +31,7 @@ class Part:
     """The train or the test part: names, labels, and pixels in memory or a decoder.
 
     `pixels` is an (N, C, H, W) uint8 tensor over the memory-mapped cache; it is None when images
-    are streamed, and `decoder` then reads them, batch by batch, in the loader's workers.
+    are streamed. `decoder` reads them then, and for all that a loader's workers take.
     `copies` on devices, and what was measured, are shared by all who use the part, and go with it.
     """
 
@@ -96,11 +96,14 @@ def load_images(
     digest = hashlib.sha256(_cache_key(source).encode()).hexdigest()[:12]
     kind = "images" if keep_pixels else "files"
     folder = Path(artifacts_dir) / source.name / f"{kind}-{digest}"
-    if not (folder / "record.json").is_file():
+    record = folder / "record.json"
+    if not record.is_file():
         opened = source.open()
         if not write:
             return _unwritten(source, opened)
-        _write_cache(folder, source, opened, keep_pixels)
+        with locked(folder):
+            if not record.is_file():  # another process was first: use its cache
+                _write_cache(folder, source, opened, keep_pixels)
     return _read_cache(folder, source, in_memory)
 
 
@@ -145,9 +148,8 @@ def _unwritten(source: Source, opened: Opened) -> Images:
 
 def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool) -> None:
     """Written beside its place and renamed into it: a cache is never there by half."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of two hosts, or containers, may have the same number.
-    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    scratch = scratch_of(folder)
+    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
     scratch.mkdir()
     try:
         parts = {"train": opened.train, "test": opened.test}
@@ -164,11 +166,7 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
             "roots": {n: _files(raw) for n, raw in present.items()} if not keep_pixels else None,
         }
         (scratch / "record.json").write_text(json.dumps(record))
-        try:
-            put_in_place(scratch, folder)
-        except OSError:
-            if not (folder / "record.json").is_file():  # another process was first: use its cache
-                raise
+        put_in_place(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -234,13 +232,20 @@ def _read_part(folder: Path, name: str, record: dict[str, Any], in_memory: bool)
     ids = table["id"].to_pylist()
     labels = table["label"].to_numpy().copy() if "label" in table.column_names else None
     channels, height, width = record["shape"]
-    pixels: Tensor | None = None
-    decoder: Callable[[np.ndarray], np.ndarray] | None = None
+    shape, file = (channels, height, width), folder / f"{name}.npy"
     if record["roots"] is not None:
-        decoder = FileDecoder(record["roots"][name], channels, height)
-    elif in_memory:
-        # Copy-on-write mode: torch wants writable memory, the pages stay shared while none writes.
-        pixels = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-    else:
-        decoder = MemmapReader(folder / f"{name}.npy")
-    return Part(ids, labels, (channels, height, width), pixels, decoder)
+        return Part(ids, labels, shape, None, FileDecoder(record["roots"][name], channels, height))
+    return Part(ids, labels, shape, _mapped(file) if in_memory else None, MemmapReader(file))
+
+
+def _mapped(file: Path) -> Tensor | None:
+    """The cached pixels; None where the system promises no memory for a copy of so many.
+
+    Copy-on-write mode: torch wants writable memory, and the pages stay shared while none writes.
+    """
+    try:
+        return torch.from_numpy(np.load(file, mmap_mode="c"))
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        return None

@@ -19,11 +19,15 @@ DEVICE_SHARE = 0.5  # of the device's free memory that images may take
 
 
 class _Positions(Dataset):
-    """Batches of positions; with `part`, also their pixels, taken in a loader worker."""
+    """Batches of positions; with `part`, also their pixels, read in a loader worker."""
 
     def __init__(self, part: Part | None):
-        # What a worker needs, without copies on devices, which cannot be sent to another process.
-        self.part = None if part is None else replace(part, ids=[], labels=None)
+        # What a worker needs. Copies on devices cannot be sent to another process; the pixels would
+        # be copied into shared memory, which a decoder opens anew.
+        if part is not None:
+            pixels = None if part.decoder else part.pixels
+            part = replace(part, ids=[], labels=None, pixels=pixels)
+        self.part = part
 
     def __getitem__(self, batch: np.ndarray) -> tuple[Tensor, ...]:
         indices = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.int64))

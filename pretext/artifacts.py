@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datamodules.files import put_in_place, sha256, sha256_once, write_table
+from datamodules.files import locked, put_in_place, sha256, sha256_once, write_table
 
 CHECKPOINT, SAMPLES, RECORD = "model.ckpt", "samples.parquet", "record.json"
 FEATURES = {"train": "features.npy", "test": "features_test.npy"}
@@ -95,19 +93,9 @@ class Workshop:
         """What an interrupted stage has done so far; the next attempt goes on from it."""
         return self.artifact.path.with_name(f".{self.artifact.name}.partial")
 
-    @contextmanager
-    def lock(self) -> Iterator[bool]:
+    def lock(self) -> AbstractContextManager[bool]:
         """Holds the lock, waiting for who has it; True if it had to wait."""
-        file = self.artifact.path.with_name(f".{self.artifact.name}.lock")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "w") as stream:
-            waited = False
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waited = True
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            yield waited
+        return locked(self.artifact.path)
 
     def write(
         self,

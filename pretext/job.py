@@ -9,6 +9,7 @@ from conf.schema import PretextConfig
 from datamodules.errors import UserError
 from pretext.announce import announce
 from pretext.console import log_to_terminal
+from pretext.devices import Devices
 from pretext.request import Stage, check_model, stage_of
 from pretext.score import score_folder
 from pretext.setup import (
@@ -37,10 +38,11 @@ def check(job: Job) -> None:
 def run(job: Job) -> None:
     """Trains what is missing of a model's stages; a second time it only finds them."""
     config: PretextConfig = job.config
-    check(job)
-    stage = _stage(job)
-    devices = stage.context.devices
+    check_values(job.resolved)
+    devices = pretext_devices(config.trainer, config.data)
     devices.start()
+    devices.first(lambda: check(job))
+    stage = _stage(job, devices)
     if devices.is_zero:
         log_to_terminal()
         announce(*survey(stage))
@@ -52,10 +54,9 @@ def run(job: Job) -> None:
         print(file)
 
 
-def _stage(job: Job) -> Stage:
+def _stage(job: Job, devices: Devices) -> Stage:
     config: PretextConfig = job.config
     images = images_of(job.resolved["data"], config.artifacts_dir, not config.dry_run)
-    devices = pretext_devices(config.trainer, config.data)
     context = context_of(config, images, devices, _seed(config))
     return stage_of(job.resolved["model"], context)
 

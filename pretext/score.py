@@ -28,14 +28,13 @@ def open_folder(folder: Path, shape: tuple[int, int, int], border: int = 0) -> P
     put on each of its sides.
 
     Raises:
-        UserError: there are none, or some cannot be read; they are named.
+        UserError: there are none.
     """
     paths = list_images(folder)
     if not paths:
         raise UserError(f"there are no images in {folder.resolve()}")
     channels, size, _ = shape
     decoder = FileDecoder(paths, channels, size, border)
-    decode_all(decoder, None)
     return Part([str(p.relative_to(folder)) for p in paths], None, shape, None, decoder)
 
 
@@ -55,14 +54,22 @@ def score_new(stage: Stage, artifact: Artifact, part: Part) -> dict[str, np.ndar
 
 
 def score_folder(stage: Stage, artifact: Artifact, folder: Path) -> Path:
-    """Writes `scores/<model>-<fingerprint>/<folder>-<digest>.parquet` beside the artifact."""
+    """Writes `scores/<model>-<fingerprint>/<folder>-<digest>.parquet` beside the artifact.
+
+    Raises:
+        UserError: there are no images, or some cannot be read; they are named.
+    """
+    devices = stage.context.devices
     channels, height, width = stage.context.inputs["shape"]
     border = BORDERS.get(stage.context.images.name, 0)
     part = open_folder(folder, (channels, height, width), border)
+    decoder = part.decoder
+    assert isinstance(decoder, FileDecoder)
+    devices.decide(lambda: decode_all(decoder, None))
     columns = score_new(stage, artifact, part)
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
     place = artifact.path.parent / "scores" / artifact.name
     file = place / f"{folder.resolve().name}-{digest}.parquet"
     table: dict[str, Any] = {"id": part.ids, "index": np.arange(len(part)), **columns}
-    stage.context.devices.decide(lambda: write_table(file, pa.table(table)))
+    devices.decide(lambda: write_table(file, pa.table(table)))
     return file

@@ -14,6 +14,7 @@ def fingerprint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     from conf.cli import expand, parse
     from pretext import setup
     from pretext.job import _stage
+    from pretext.setup import pretext_devices
 
     caches = str(tmp_path_factory.mktemp("caches"))
     setup._images.cache_clear()
@@ -21,7 +22,8 @@ def fingerprint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     def of(*arguments: str) -> str:
         place = () if "--artifacts_dir" in arguments else ("--artifacts_dir", caches)
         (job,) = expand("pretext", parse([*arguments, *place], "pretext"))
-        return _stage(job).fingerprint
+        devices = pretext_devices(job.config.trainer, job.config.data)
+        return _stage(job, devices).fingerprint
 
     return of
 
