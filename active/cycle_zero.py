@@ -100,7 +100,7 @@ def _read(artifact: Artifact) -> dict[str, Any] | None:
     if not artifact.exists:
         return None
     try:
-        record = json.loads((artifact.path / RECORD).read_text())
+        record = json.loads((artifact.path / RECORD).read_text(encoding="utf-8"))
         if sha256(artifact.path / CHECKPOINT) == record["sha256"]:
             return record
     except (OSError, ValueError, KeyError):
@@ -117,6 +117,6 @@ def _write(
     scratch.mkdir(parents=True)
     classifier.save(scratch / CHECKPOINT)
     record = {"row": row, "curves": curves, "sha256": sha256(scratch / CHECKPOINT)}
-    (scratch / RECORD).write_text(json.dumps(record))
+    (scratch / RECORD).write_text(json.dumps(record), encoding="utf-8")
     workshop.discard()
     put_in_place(scratch, path)

@@ -40,7 +40,7 @@ class RunFolder:
     def lock(self) -> None:
         """Holds the folder for this process; the lock dies with it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
+        self._lock = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - held until the process ends
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -68,17 +68,17 @@ class RunFolder:
             write_atomic(file, text.encode())
             return
         try:
-            known = yaml.safe_load(file.read_text())
+            known = yaml.safe_load(file.read_text(encoding="utf-8"))
             stored = known.pop("environment")
             known.pop("made", None)
-        except (yaml.YAMLError, AttributeError, KeyError) as error:
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error
         self._compare(known, config)
         self._compare(stored, stored if environment is None else environment)
 
     def config(self) -> dict[str, Any]:
         """The settings that the run was begun with, and where."""
-        return yaml.safe_load((self.path / CONFIG).read_text())
+        return yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
 
     def _compare(self, known: dict[str, Any], config: dict[str, Any]) -> None:
         old, new = flatten(known), flatten(config)
@@ -195,7 +195,7 @@ class RunFolder:
         recorded = file.with_suffix(".sha256")
         if not file.exists() or not recorded.exists():
             raise self.missing(file)
-        if not recorded.read_text().startswith(sha256(file)):
+        if not recorded.read_text(encoding="utf-8").startswith(sha256(file)):
             raise UserError(
                 f"{file} is damaged (its checksum differs); "
                 f"restore it, or delete {self.path} to run it again"

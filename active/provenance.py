@@ -28,7 +28,7 @@ def read_recipes(runs_dir: Path, experiment: str) -> dict[tuple[str, str], dict[
     for file, parts in run_files(runs_dir, experiment, CONFIG):
         key = parts["data"], parts["learner"]
         if key not in recipes:
-            recipes[key] = _load(file, file.read_text())
+            recipes[key] = _load(file, _read(file))
     return recipes
 
 
@@ -40,7 +40,7 @@ def read_environments(runs_dir: Path, experiment: str) -> pd.DataFrame:
     """
     rows = []
     for file, parts in run_files(runs_dir, experiment, CONFIG):
-        text = file.read_text()
+        text = _read(file)
         found = TAIL.search(text)
         tail = _load(file, text[found.start() :]) if found else {}
         rows.append({**parts, **(tail.get("environment") or {}), **(tail.get("made") or {})})
@@ -64,7 +64,7 @@ def class_names(folders: Iterable[Path], fingerprint: str) -> list[str] | None:
     for folder in folders:
         for file in folder.glob(f"*/images-*/{RECORD}"):
             with suppress(ValueError):  # a damaged record names nothing
-                record = json.loads(file.read_text())
+                record = json.loads(file.read_text(encoding="utf-8"))
                 if record.get("fingerprint") == fingerprint:
                     return record.get("classes")
     return None
@@ -82,8 +82,22 @@ def lineage(name: str, known: dict[str, Artifact]) -> list[Artifact]:
     return list(found.values())
 
 
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged(file) from error
+
+
 def _load(file: Path, text: str) -> dict[str, Any]:
     try:
-        return yaml.load(text, Loader) or {}
+        content = yaml.load(text, Loader) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error
+        raise _damaged(file) from error
+    if not isinstance(content, dict):
+        raise _damaged(file)
+    return content
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError(f"{file} is damaged; restore it, or delete the run's folder")

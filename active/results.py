@@ -36,10 +36,7 @@ def read_runs(runs_dir: Path | str, experiment: str) -> pd.DataFrame:
     runs_dir = Path(runs_dir)
     for file, parts in run_files(runs_dir, experiment, ROWS):
         lines = file.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut off
-        try:
-            rows += [{**DEFAULTS, **parts, **json.loads(line)} for line in lines]
-        except ValueError as error:
-            raise UserError(f"{file} is damaged ({error})") from error
+        rows += [{**DEFAULTS, **parts, **_row(file, line)} for line in lines]
     if not rows:
         raise UserError(f"there are no finished cycles in {runs_dir / experiment}")
     table = pd.DataFrame(rows)
@@ -74,7 +71,7 @@ def failed_runs(runs_dir: Path, experiment: str) -> dict[tuple[str, ...], str]:
     """The last line of the error that each failed run ended with, by the run's parts."""
     failed = {}
     for file, parts in run_files(runs_dir, experiment, ERROR):
-        lines = file.read_text(errors="replace").strip().splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         failed[tuple(parts.values())] = lines[-1] if lines else "no reason was written"
     return failed
 
@@ -162,7 +159,8 @@ def _folder(runs_dir: Path, experiment: str) -> Path:
     folder = runs_dir / experiment
     if not folder.is_dir():
         if not runs_dir.is_dir():
-            raise UserError(f"there are no runs: {runs_dir.resolve()} does not exist")
+            what = "is no folder" if runs_dir.exists() else "does not exist"
+            raise UserError(f"there are no runs: {runs_dir.absolute()} {what}")
         names = [f.name for f in runs_dir.iterdir() if f.is_dir() and not f.name.startswith(".")]
         raise unknown("experiment", experiment, names)
     return folder
@@ -181,8 +179,22 @@ def _indices(file: Path) -> np.ndarray:
         raise UserError(f"{file} is damaged ({error})") from error
 
 
+def _row(file: Path, line: bytes) -> dict[str, Any]:
+    row = _parsed(file, line)
+    if "cycle" not in row:
+        raise UserError(f"{file} is damaged (a row has no cycle)")
+    return row
+
+
 def _json(file: Path) -> dict[str, Any]:
+    return _parsed(file, file.read_bytes()) if file.exists() else {}
+
+
+def _parsed(file: Path, text: bytes) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text()) if file.exists() else {}
+        content = json.loads(text)
     except ValueError as error:
         raise UserError(f"{file} is damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged (it holds {type(content).__name__}, not names)")
+    return content

@@ -17,7 +17,7 @@ from conf.custom import register
 from conf.grid import Experiment, Lists, read_experiment, split
 from conf.jobs import Job, compose_job, distinct, has_setting
 from conf.programs import PROGRAMS
-from conf.quoting import flag_value, inner_key, launcher_key, launcher_value, raw_value
+from conf.quoting import LISTS, flag_value, inner_key, launcher_key, launcher_value, raw_value
 from datamodules.errors import UserError, unknown
 
 GRID = ("-m", "--multirun")
@@ -76,7 +76,7 @@ def _take(line: CommandLine, words: list[str], program: str) -> None:
         line.overrides.append(OURS[word])
     elif word.startswith("--"):
         _add_flag(line, program, key[2:], value if equals else _value_behind(key, words))
-    elif word.lstrip("+~").startswith("hydra"):
+    elif word.lstrip("+~").startswith(("hydra.", "hydra/")):
         line.launcher.append(word)
     elif equals:
         _add(line, program, key, value, (raw_value, raw_value))
@@ -118,7 +118,8 @@ def check_names(program: str, overrides: list[str]) -> None:
         if SWEEP.match(value):
             raise UserError(f"{key}: a grid is a list, as in --seed 0,1,2 -m, not {value}")
         allowed = groups()[key.partition("@")[0]] if "@" in key else groups_of(program).get(key)
-        for option in (o.strip("' ") for o in (value.strip("[]").split(",") if allowed else ())):
+        value = value.strip("[]") if key in LISTS else value
+        for option in (o.strip("' ") for o in (value.split(",") if allowed else ())):
             if key in OWN and "." in option:
                 register(key, option)
             elif allowed and option not in allowed:

@@ -25,7 +25,10 @@ def register(group: str, name: str) -> None:
         raise UserError(f"--{group} {name} cannot be imported: {error}") from error
     if not inspect.isclass(target):
         raise UserError(f"--{group} {name} is not a class")
-    arguments = inspect.signature(target).parameters.values()
+    try:
+        arguments = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError) as error:  # of a class that is not written in Python
+        raise UserError(f"--{group} {name}: its arguments cannot be read") from error
     missing = [a.name for a in arguments if a.default is a.empty and a.kind not in (2, 4)]
     if missing:
         raise UserError(f"--{group} {name}: its arguments need defaults: {', '.join(missing)}")

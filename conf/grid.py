@@ -62,7 +62,7 @@ def read_experiment(name: str) -> Experiment:
         raise unknown("experiment", name, names)
     file = ROOT / "experiment" / f"{name}.yaml"
     try:
-        return Experiment(**yaml.load(file.read_text(), Loader=yaml.BaseLoader))
+        return Experiment(**yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"{file} must hold `grid` and `also`: {error}") from error
 

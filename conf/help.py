@@ -36,7 +36,7 @@ def help_text(program: str) -> str:
 def _purpose(file: str) -> str:
     """The comment that a YAML file begins with, without Hydra's package line."""
     lines = []
-    for line in (ROOT / file).read_text().splitlines():
+    for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         if "@package" not in line:
@@ -46,7 +46,7 @@ def _purpose(file: str) -> str:
 
 def _defaults(program: str) -> dict[str, str]:
     """The option of each group that is chosen where none is given."""
-    listed = yaml.safe_load((ROOT / f"{program}.yaml").read_text())["defaults"]
+    listed = yaml.safe_load((ROOT / f"{program}.yaml").read_text(encoding="utf-8"))["defaults"]
     chosen = {k: v for entry in listed if isinstance(entry, dict) for k, v in entry.items()}
     return {k: ",".join(v) if isinstance(v, list) else v for k, v in chosen.items() if v}
 
@@ -95,7 +95,7 @@ def _comments(file: str, prefix: str) -> dict[str, str]:
     """Side comments of a YAML file, and of those beside it that it is built on, by dotted key."""
     comments: dict[str, str] = {}
     stack: list[str] = []
-    text = (ROOT / file).read_text()
+    text = (ROOT / file).read_text(encoding="utf-8")
     bases = [base for base in yaml.safe_load(text).get("defaults", []) if isinstance(base, str)]
     for beside in (Path(file).with_name(f"{base}.yaml") for base in bases):
         if (ROOT / beside).is_file():

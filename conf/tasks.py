@@ -49,31 +49,44 @@ class Grid:
     def __call__(self, config: DictConfig) -> None:
         os.chdir(self.here)
         os.environ.update(self.environment)
-        jobs = json.loads((self.folder / JOBS).read_text())
+        jobs = json.loads((self.folder / JOBS).read_text(encoding="utf-8"))
         for place in self._mine(config.task, len(jobs)):
             with composer():
                 job = compose_job(self.program, jobs[place])
             done, began = self.folder / f"{place}.done", self.folder / f"{place}.began"
-            with open(began, "a") as attempts:
+            with open(began, "a", encoding="utf-8") as attempts:
                 attempts.write(f"{_progress(job)}\n")
-            tried = began.read_text().splitlines()
+            tried = began.read_text(encoding="utf-8").splitlines()
             if tried.count(tried[-1]) > config.attempts:
-                done.write_text(f"its process died {config.attempts} times")
+                failure = f"its process died {config.attempts} times"
             else:
-                done.write_text(self._run(job, f"{place + 1}/{len(jobs)}"))
+                failure = self._run(job, f"{place + 1}/{len(jobs)}")
+            done.write_text(failure, encoding="utf-8")
             if config.one:
                 return
 
     def _mine(self, task: int, count: int) -> Iterator[int]:
         """The jobs that no other task has taken and none has done, one after another."""
-        mine = self.folder / f"task{task}"
-        mine.write_text(str(task))
         for place in range(count):
             taken = self.folder / f"{place}.taken"
-            with contextlib.suppress(FileExistsError):
-                os.link(mine, taken)  # with what it holds, at once
-            if taken.read_text() == str(task) and not (self.folder / f"{place}.done").exists():
+            if self._take(task, taken) and not (self.folder / f"{place}.done").exists():
                 yield place
+
+    def _take(self, task: int, taken: Path) -> bool:
+        """Whether the job is this task's, of which one rename says at once that it is.
+
+        A folder that holds something is replaced by no other; not every file system has links.
+        """
+        if not taken.exists():
+            mine = self.folder / f"task{task}"
+            mine.mkdir(exist_ok=True)
+            (mine / f"{task}").touch()
+            try:
+                os.rename(mine, taken)
+            except OSError:
+                if not taken.exists():
+                    raise
+        return (taken / f"{task}").exists()
 
     def _run(self, job: Job, place: str) -> str:
         """What went wrong, if anything."""
@@ -98,7 +111,9 @@ class Grid:
     def outcome(self, place: int) -> str:
         """Empty where all went well, else what went wrong."""
         done = self.folder / f"{place}.done"
-        return done.read_text() if done.exists() else "its process died, or was never started"
+        if not done.exists():
+            return "its process died, or was never started"
+        return done.read_text(encoding="utf-8")
 
 
 def wanted_environment() -> dict[str, str]:
@@ -135,7 +150,10 @@ def _log_lines(place: str) -> Iterator[None]:
     handler.setFormatter(logging.Formatter(f"[{place}] %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+        ):
             yield
     finally:
         logging.getLogger().removeHandler(handler)
@@ -152,7 +170,7 @@ def note(job: Job, failure: str) -> None:
     if failure and job.folder:
         with contextlib.suppress(OSError):  # a full disk must not end the other jobs
             job.folder.mkdir(parents=True, exist_ok=True)
-            (job.folder / ERROR).write_text(failure + "\n")
+            (job.folder / ERROR).write_text(failure + "\n", encoding="utf-8")
 
 
 def run_grid(
@@ -166,7 +184,8 @@ def run_grid(
     home = Path(jobs[0].resolved.get("runs_dir", jobs[0].resolved["artifacts_dir"])).absolute()
     home.mkdir(parents=True, exist_ok=True)
     grid = Grid(program, handler, Path(tempfile.mkdtemp(prefix=".grid-", dir=home)), notes)
-    (grid.folder / JOBS).write_text(json.dumps([job.overrides for job in jobs]))
+    overrides = json.dumps([job.overrides for job in jobs])
+    (grid.folder / JOBS).write_text(overrides, encoding="utf-8")
     try:
         _start(grid, len(jobs), launcher)
     except Exception as error:  # of the launcher: jobs themselves always return

@@ -30,6 +30,7 @@ _OS_CAUSES = {
     errno.EACCES: "permission was denied",
     errno.EPERM: "permission was denied",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "links lead in a circle",
     errno.ENOTDIR: "a file is in the way",
     errno.EEXIST: "a file is in the way",
     errno.ENOSYS: "the file system has no locks",

@@ -31,7 +31,7 @@ def locked(place: Path) -> Iterator[bool]:
     """Holds the lock of what is made at `place`, which lies beside it and dies with its process;
     waits for who has it, and is True if it had to."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with open(place.with_name(f".{place.name}.lock"), "w") as stream:
+    with open(place.with_name(f".{place.name}.lock"), "w", encoding="utf-8") as stream:
         waited = False
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

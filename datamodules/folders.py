@@ -16,6 +16,7 @@ from datamodules.errors import UserError
 from datamodules.sources import Opened, Raw
 
 GRAY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "F"}
+LARGEST = 4096  # pixels of a side
 log = logging.getLogger("initial_pools")
 
 
@@ -35,8 +36,8 @@ class ImageFolder:
     from_files = True
 
     def __init__(self, root: str, size: int = 64, test: float = 0.2, test_seed: int = 0):
-        if size < 8:
-            raise UserError(f"data.size must be at least 8 pixels, not {size}")
+        if not 8 <= size <= LARGEST:
+            raise UserError(f"data.size must be 8 to {LARGEST} pixels, not {size}")
         if not 0 < test < 1:
             raise UserError(f"data.test must be a share between 0 and 1, not {test}")
         self.root, self.size, self.test, self.test_seed = Path(root), size, test, test_seed
@@ -68,8 +69,9 @@ class ImageFolder:
 
     def _digest(self, describe: Callable[[os.stat_result], str]) -> str:
         digest = hashlib.sha256(f"folder-1 {self.size} {self.test} {self.test_seed}".encode())
-        for path in self.paths:
-            digest.update(f"\n{path.relative_to(self.root)}\0{describe(path.stat())}".encode())
+        described = map_files(lambda path: describe(path.stat()), self.paths)
+        for path, stat in zip(self.paths, described, strict=True):
+            digest.update(f"\n{path.relative_to(self.root)}\0{stat}".encode())
         return f"folder-{digest.hexdigest()[:16]}"
 
     def open(self) -> Opened:

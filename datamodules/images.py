@@ -101,6 +101,8 @@ def load_images(
         opened = source.open()
         if not write:
             return _unwritten(source, opened)
+        for raw in filter(None, (opened.train, opened.test)):
+            _check_part(source.name, raw, opened.classes)
         with locked(folder):
             if not record.is_file():  # another process was first: use its cache
                 _write_cache(folder, source, opened, keep_pixels)
@@ -154,8 +156,6 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
     try:
         parts = {"train": opened.train, "test": opened.test}
         present = {name: raw for name, raw in parts.items() if raw is not None}
-        for raw in present.values():
-            _check_part(source.name, raw, opened.classes)
         own = _own(source) is not None
         content = [_write_part(scratch, *part, keep_pixels, own) for part in present.items()]
         record = {
@@ -165,7 +165,7 @@ def _write_cache(folder: Path, source: Source, opened: Opened, keep_pixels: bool
             "shape": opened.train.decoder.shape,
             "roots": {n: _files(raw) for n, raw in present.items()} if not keep_pixels else None,
         }
-        (scratch / "record.json").write_text(json.dumps(record))
+        (scratch / "record.json").write_text(json.dumps(record), encoding="utf-8")
         put_in_place(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -219,7 +219,7 @@ def _files(raw: Raw) -> list[str]:
 
 def _read_cache(folder: Path, source: Source, in_memory: bool) -> Images:
     try:
-        record = json.loads((folder / "record.json").read_text())
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         parts = {name: _read_part(folder, name, record, in_memory) for name in record["parts"]}
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"the image cache {folder} is damaged ({error}); delete it") from error

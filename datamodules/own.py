@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import resolve_name
 from pathlib import Path
+from typing import Any
 
 ROOMS = ("active", "conf", "datamodules", "pretext")
 
@@ -26,11 +27,21 @@ def code_of(kind: type) -> str:
         name = waiting.pop()
         file = _own_file(name)
         if file is not None and name not in trees:
-            tree = ast.parse(file.read_text())
-            trees[name] = ast.dump(tree)
+            tree = ast.parse(file.read_bytes())
+            trees[name] = repr(_shape(tree))
             waiting += _imports(tree, name, file.name == "__init__.py")
     text = "".join(trees[name] for name in sorted(trees))
     return hashlib.sha256(text.encode()).hexdigest()[:16] if trees else ""
+
+
+def _shape(node: Any) -> Any:
+    """A syntax tree as lists, without empty fields, of which versions of Python have others."""
+    if isinstance(node, list):
+        return [_shape(one) for one in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+    return [type(node).__name__, *((name, _shape(value)) for name, value in fields)]
 
 
 def _own_file(module: str) -> Path | None:

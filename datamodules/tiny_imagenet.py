@@ -46,11 +46,11 @@ class TinyImageNet:
             ) from error
 
     def _read(self, folder: Path) -> Opened:
-        classes = tuple(sorted((folder / "wnids.txt").read_text().split()))
+        classes = tuple(sorted((folder / "wnids.txt").read_text(encoding="utf-8").split()))
         number = {name: i for i, name in enumerate(classes)}
         train = [p for name in classes for p in sorted((folder / "train" / name).rglob("*.JPEG"))]
         train_labels = [number[p.relative_to(folder / "train").parts[0]] for p in train]
-        lines = (folder / "val" / "val_annotations.txt").read_text().splitlines()
+        lines = (folder / "val" / "val_annotations.txt").read_text(encoding="utf-8").splitlines()
         rows = sorted(line.split("\t")[:2] for line in lines)
         test = [folder / "val" / "images" / name for name, _ in rows]
         return Opened(

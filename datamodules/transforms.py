@@ -66,7 +66,9 @@ def crop_resize(images: Tensor, boxes: Tensor, flipped: Tensor | None = None) ->
         columns = torch.where(flipped[:, None], columns.flip(1), columns)
     shape = (n, height, width)
     grid = torch.stack([columns[:, None].expand(shape), rows[:, :, None].expand(shape)], dim=3)
-    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    # The grid stays between pixel centers, so that padding says nothing; MPS has no border.
+    padding = "zeros" if images.device.type == "mps" else "border"
+    images = F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
     return images.clamp_(0, 1)
 
 

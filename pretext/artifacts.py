@@ -53,7 +53,7 @@ class Artifact:
     @cached_property
     def record(self) -> dict[str, Any]:
         try:
-            record = json.loads((self.path / RECORD).read_text())
+            record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
             if not set(record["sha256"]) >= {CHECKPOINT, SAMPLES, FEATURES["train"]}:
                 raise ValueError("not all files are listed")
             return record
@@ -115,7 +115,7 @@ class Workshop:
                 file.unlink()
         digests = {name: sha256(self.scratch / name) for name in sorted(kept)}
         text = json.dumps({**record, "sha256": digests}, indent=1)
-        (self.scratch / RECORD).write_text(text)
+        (self.scratch / RECORD).write_text(text, encoding="utf-8")
         self.discard()
         put_in_place(self.scratch, self.artifact.path)
 

@@ -233,5 +233,5 @@ def hardware(kind: str) -> str:
 def _cpuinfo(key: str) -> str:
     """What Linux says of the first core; empty where it does not."""
     file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return next((x.partition(":")[2].strip() for x in lines if x.startswith(key)), "")

@@ -112,7 +112,7 @@ class CSVCurves(OwnSink):
         self.axes, self.curves, self.own_curves = info.axes, info.curves, info.own_curves
         kept = [self.columns]
         if self.file.exists():
-            with open(self.file, newline="") as stream:
+            with open(self.file, encoding="utf-8", newline="") as stream:
                 rows = list(csv.reader(stream))[1:]
             whole = [row for row in rows if len(row) == len(self.columns) and row[0].isdigit()]
             kept += [row for row in whole if int(row[0]) < info.first]
@@ -131,7 +131,7 @@ class CSVCurves(OwnSink):
         if metrics.keys() & {"train/loss", *self.own_curves[:1]}:
             whole = (*self.axes, *self.own_curves[:1])
             row = self._row | {name: int(self._row[name]) for name in whole if name in self._row}
-            with open(self.file, "a", newline="") as stream:
+            with open(self.file, "a", encoding="utf-8", newline="") as stream:
                 csv.writer(stream).writerow([row.get(name, "") for name in self.columns])
             self._row = {}
 

@@ -140,7 +140,7 @@ def open_wandb(
 def knows(folder: Path, cycles: int) -> bool:
     """Whether a run's W&B run has so many cycles; in a sweep, whose agent brings one, never."""
     file = folder / "wandb" / TOLD
-    return not in_sweep() and file.exists() and int(file.read_text()) >= cycles
+    return not in_sweep() and file.exists() and int(file.read_text(encoding="utf-8")) >= cycles
 
 
 def _run_id(folder: Path) -> str:
@@ -148,7 +148,7 @@ def _run_id(folder: Path) -> str:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, secrets.token_hex(8).encode())
-    return file.read_text()
+    return file.read_text(encoding="utf-8")
 
 
 def _begin(arguments: dict[str, Any], settings: Any, offline: bool, timeout: float) -> Any:

@@ -79,7 +79,7 @@ def slurm_node(folder: Path) -> Iterator[dict[str, str]]:
     started = []
     try:
         for command in commands:
-            with open(folder / f"{command[0]}.out", "w") as out:
+            with open(folder / f"{command[0]}.out", "w", encoding="utf-8") as out:
                 started.append(subprocess.Popen(command, env=environment, stdout=out, stderr=out))
             time.sleep(1)
         _wait_until_idle(environment)

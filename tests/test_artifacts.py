@@ -90,7 +90,7 @@ def make(folder: str, place: str = "", barrier: Any = None, once: str = "") -> N
 
         SimCLR.training_step = dying  # type: ignore[method-assign]
     finished = run_cli("pretext", *SIMCLR)
-    Path(f"{os.getpid()}.txt").write_text(finished.out)
+    Path(f"{os.getpid()}.txt").write_text(finished.out, encoding="utf-8")
     assert finished.status == 0, finished.err
 
 

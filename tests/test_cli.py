@@ -144,6 +144,10 @@ def test_help_names_every_setting() -> None:
             ["--trainer.max_epoch", "3"],
             "unknown setting 'trainer.max_epoch': did you mean 'trainer.",
         ),
+        (["--query", "[entropy]"], "unknown query '[entropy]': did you mean 'entropy'?"),
+        (["--init", "kmeans", "--init.model", "[vae]"], "unknown init.model '[vae]'"),
+        (["--query", "collections.OrderedDict"], "its arguments cannot be read"),
+        (["hydra=1"], "unknown setting 'hydra'"),
         (["--budgett", "3"], "unknown setting 'budgett': did you mean 'budget'?"),
         (
             ["--query", "margin", "--query.beta", "3"],

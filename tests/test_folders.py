@@ -64,6 +64,12 @@ def test_unreadable_images_are_all_listed(tmp_path: Path, in_memory: bool) -> No
     with pytest.raises(UserError, match=r"b/cut\.png"):
         load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "a", in_memory)
     (tmp_path / "x/b/cut.png").unlink()
+    for link, target in (("a/dead.png", "nowhere.png"), ("b/loop.png", "loop.png")):
+        (tmp_path / "x" / link).symlink_to(target)
+    with pytest.raises(UserError, match=r"unreadable images: .*a/dead\.png, .*b/loop\.png$"):
+        load_images(ImageFolder(str(tmp_path / "x"), size=8), tmp_path / "a", in_memory)
+    for link in ("a/dead.png", "b/loop.png"):
+        (tmp_path / "x" / link).unlink()
     assert len(load_images(ImageFolder(str(tmp_path / "x")), tmp_path / "a", in_memory).train) == 6
 
 

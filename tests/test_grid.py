@@ -90,7 +90,7 @@ def never(job: Job) -> None:
 
 
 def remember(job: Job) -> None:
-    with open("order.txt", "a") as file:
+    with open("order.txt", "a", encoding="utf-8") as file:
         file.write(f"{job.config.seed}\n")
 
 
@@ -115,7 +115,7 @@ def test_tasks_in_any_order_take_the_jobs_in_theirs(
     grid = grid_of(tmp_path, "remember")
     for number in (2, 0, 1):
         grid(task(number))
-    assert Path("order.txt").read_text().split() == ["0", "1", "2"]
+    assert Path("order.txt").read_text(encoding="utf-8").split() == ["0", "1", "2"]
     assert [grid.outcome(place) for place in range(3)] == ["", "", ""]
 
 
@@ -128,7 +128,7 @@ def test_a_task_goes_on_until_no_job_is_left(
     grid(task(0, one=False))
     grid(task(1, one=False))  # comes too late
     grid(task(9, one=False))  # its process died, and is started again
-    assert Path("order.txt").read_text().split() == ["1", "2", "3", "4", "0"]
+    assert Path("order.txt").read_text(encoding="utf-8").split() == ["1", "2", "3", "4", "0"]
     assert [grid.outcome(place) for place in range(5)] == [""] * 5
 
 
@@ -140,7 +140,7 @@ def test_a_task_that_died_takes_its_job_again_but_not_for_ever(
     assert [next(grid._mine(number, 3)) for number in (7, 5, 7)] == [0, 1, 0]
     assert "died" in grid.outcome(0)
     grid(task(7))
-    assert Path("order.txt").read_text() == "0\n"
+    assert Path("order.txt").read_text(encoding="utf-8") == "0\n"
     assert grid.outcome(0) == ""
     lost = Grid("active", "tests.test_grid:never", tmp_path, notes=False)
     (tmp_path / "1.began").write_text("7 0\n0 0\n0 0\n")  # two attempts, whose processes died

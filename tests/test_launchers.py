@@ -62,7 +62,7 @@ def test_a_killed_worker_costs_its_current_cycle(
 ) -> None:
     """Ray gives its run to another process; the command ends well, with undisturbed rows."""
     words = [*TWELVE, "--launcher", "local", "--processes", "2"]
-    with open(tmp_path / "out.txt", "w") as out:
+    with open(tmp_path / "out.txt", "w", encoding="utf-8") as out:
         grid = subprocess.Popen(command(*words), cwd=tmp_path, stdout=out, stderr=out)
     killed = _kill_a_worker(grid, tmp_path, stop)
     assert grid.wait(timeout=600) == 0
@@ -152,7 +152,7 @@ def test_a_run_that_meets_its_time_limit_goes_on(tmp_path: Path) -> None:
     words = [*TINY, "--seed", "0", "--trainer.max_epochs", "60"]
     (tmp_path / "slurm").mkdir()
     with slurm_node(tmp_path / "node") as environment:
-        with open(tmp_path / "out.txt", "w") as out:
+        with open(tmp_path / "out.txt", "w", encoding="utf-8") as out:
             grid = subprocess.Popen(
                 command(*words, "--launcher", "slurm", "--gpus", "0"),
                 cwd=tmp_path / "slurm", env=environment, stdout=out, stderr=out,

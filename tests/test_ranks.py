@@ -62,7 +62,7 @@ def wait(there: Any, seconds: float) -> None:
 def alive(pid: int) -> bool:
     """Whether it runs; one that has ended but was not waited for does not."""
     try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
 

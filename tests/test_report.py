@@ -120,7 +120,7 @@ def test_every_figure_and_table_is_a_file_too(study: tuple[Path, Page]) -> None:
 
 def test_csv_holds_the_numbers(study: tuple[Path, Page]) -> None:
     root, _ = study
-    with open(root / "runs/made/report/tables/curves.csv", newline="") as stream:
+    with open(root / "runs/made/report/tables/curves.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     known = read_material(root / "runs", "made", None, "test/acc", 0.01, "labeled").curves
     assert len(rows) == len(known) == 2 * 3 * 3
@@ -156,7 +156,9 @@ def test_each_table_of_verdicts_has_one_endpoint(tmp_path: Path) -> None:
 def test_what_queries_share_stands_beside_chance(study: tuple[Path, Page]) -> None:
     """Only choices from the random pool, each pair of one seed, and initial pools not counted."""
     root, page = study
-    with open(root / "runs/made/report/tables/shared_choices.csv", newline="") as stream:
+    with open(
+        root / "runs/made/report/tables/shared_choices.csv", encoding="utf-8", newline=""
+    ) as stream:
         (row,) = csv.DictReader(stream)
     assert (row["one"], row["data"]) == ("random", "b<i>")
     unlabeled = TRAIN - VALIDATION - BUDGET

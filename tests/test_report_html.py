@@ -97,13 +97,15 @@ def test_console_is_silent(page: Path, tmp_path: Path, flags: tuple[str, ...]) -
 
 def test_a_broken_page_would_be_noticed(page: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
-    broken.write_text(page.read_text().replace("class Chart {", "missing();\nclass Chart {"))
+    broken.write_text(
+        page.read_text(encoding="utf-8").replace("class Chart {", "missing();\nclass Chart {")
+    )
     assert len(browse(broken, tmp_path)[1]) == 1
 
 
 def test_tables_sort_and_curves_answer(page: Path, tmp_path: Path) -> None:
     used = tmp_path / "used.html"
-    used.write_text(page.read_text().replace("</body>", USE + "</body>"))
+    used.write_text(page.read_text(encoding="utf-8").replace("</body>", USE + "</body>"))
     dom, console = browse(used, tmp_path, "--window-size=500,900")
     assert console == []
     found = re.search(r'data-answers="([^"]*)"', dom)

@@ -40,6 +40,21 @@ def test_damage_names_the_file(tmp_path: Path) -> None:
     (folder / "cycles.jsonl").write_text("no json\n")
     with pytest.raises(UserError, match=r"cycles\.jsonl is damaged"):
         read_runs(tmp_path / "runs", "made")
+    for row in ("{}", "null", "[1]"):
+        (folder / "cycles.jsonl").write_text(f"{row}\n")
+        with pytest.raises(UserError, match=r"cycles\.jsonl is damaged"):
+            read_runs(tmp_path / "runs", "made")
+    for content in (b"\xff\xfe\x00", b"- a\n", b"made: [\n"):
+        (folder / "config.yaml").write_bytes(content)
+        for read in (read_recipes, read_environments):
+            if content == b"- a\n" and read is read_environments:
+                continue  # it parses the end alone
+            with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+                read(tmp_path / "runs", "made")
+    (folder / "cycle_0/pool.json").write_text("[]")
+    with pytest.raises(UserError, match=r"pool\.json is damaged"):
+        read_pools(tmp_path / "runs", "made")
+    (folder / "cycle_0/pool.json").write_text("{}")
     (folder / "cycle_0/selected.parquet").write_bytes(b"no parquet")
     with pytest.raises(UserError, match=r"selected\.parquet is damaged"):
         read_pools(tmp_path / "runs", "made")

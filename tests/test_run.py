@@ -209,7 +209,7 @@ def test_rank_zero_killed_and_started_again(
     how: signal.Signals, pair: Path, tmp_path: Path
 ) -> None:
     """The other rank ends with it; gloo notices by itself, see `tests/test_ranks.py` for others."""
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         process = subprocess.Popen(
             DDP, cwd=tmp_path, stdout=nowhere, stderr=nowhere, start_new_session=True
         )

@@ -145,7 +145,7 @@ def test_a_failed_cache_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="No space"):
         load_images(Digits(), tmp_path)
     kept = [p for p in tmp_path.rglob("*") if p.is_file() or "images" in p.name]
-    assert [p.suffix for p in kept] == [".lock"]
+    assert {p.suffix for p in kept} <= {".lock"}
 
 
 def test_two_hosts_whose_processes_have_one_number_make_whole_caches(

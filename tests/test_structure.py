@@ -38,6 +38,7 @@ PURE = {
     for folder in ("datamodules/inits", "active/claims")
     for file in (ROOT / folder).glob("*.py")
 }  # fmt: skip
+TEXT = ("read_text", "write_text")
 FILES = sorted(p.relative_to(ROOT) for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 
 
@@ -51,6 +52,15 @@ def imported(file: Path) -> set[str]:
             assert node.level == 0, f"{file}: relative import"
             names.add(str(node.module))
     return names
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_text_files_have_an_encoding(file: Path) -> None:
+    """The locale's own garbled the report, and gave code of a user's another digest."""
+    for node in ast.walk(ast.parse((ROOT / file).read_bytes())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in TEXT:
+            named = any(keyword.arg == "encoding" for keyword in node.keywords)
+            assert named, f"{file}:{node.lineno}: {ast.unparse(node)}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)

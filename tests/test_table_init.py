@@ -26,7 +26,9 @@ def write(file: Path, frame: dict[str, Any]) -> TableInit:
     elif file.suffix == ".parquet":
         pd.DataFrame(frame).to_parquet(file, index=False)
     elif file.suffix == ".txt":
-        file.write_text("".join(f"{value}\n" for value in next(iter(frame.values()))))
+        file.write_text(
+            "".join(f"{value}\n" for value in next(iter(frame.values()))), encoding="utf-8"
+        )
     else:
         np.save(file, next(iter(frame.values())))
     return TableInit(str(file))
@@ -118,6 +120,10 @@ WRONG_TABLES = {
     "matrix": ("a.npy", {"score": np.zeros((60, 2))}, "one dimension"),
     "texts": ("a.npy", {"id": np.array(IDS)}, "integers or floats"),
     "too short": ("a.txt", {"id": IDS[10:14]}, "lists 4 samples, and the budget is 5"),
+    "too many digits": ("a.txt", {"id": ["0" * 20 + "5", "9" * 5000]}, "index 9{18}, .* 0 to 59"),
+    "huge": ("a.npy", {"index": np.array([2**63], np.uint64)}, "holds 9223372036854775808"),
+    "large float": ("a.csv", {"index": [1, 1e300]}, r"whole numbers; row 2 holds '1e\+300'"),
+    "column twice": ("a.csv", {"index": [1], " index": [1]}, "has two columns index"),
     "empty": ("a.txt", {"id": []}, "lists 0 samples"),
 }
 
@@ -140,6 +146,15 @@ def test_files_that_are_something_else(tmp_path: Path, suffix: str) -> None:
             continue  # a text all the same
         with pytest.raises(UserError, match=f"cannot be read as a {suffix} file"):
             TableInit(str(file))(make(), 2, seed=0)
+
+
+def test_archives_and_unknown_homes(tmp_path: Path) -> None:
+    with open(tmp_path / "pool.npy", "wb") as file:
+        np.savez(file, np.arange(3))
+    with pytest.raises(UserError, match=r"\.npy file: it is an archive"):
+        TableInit(str(tmp_path / "pool.npy"))(make(), 2, seed=0)
+    with pytest.raises(ValueError, match=r"no home folder for '~nobody_of_this_name/x\.csv'"):
+        TableInit("~nobody_of_this_name/x.csv")
 
 
 @pytest.mark.parametrize("name", ["pool.xlsx", "pool"])

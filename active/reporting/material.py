@@ -140,8 +140,9 @@ def read_material(
             f"margin must lie between 0 and 0.5, not {margin:g}: 0.01 is one point of accuracy"
         )
     runs = read_runs(runs_dir, experiment)
-    if metric not in runs or runs[metric].isna().all():
-        raise unknown("metric of these runs", metric, [m for m in METRICS if m in runs])
+    known = [m for m in METRICS if m in runs and runs[m].notna().any()]
+    if metric not in known:
+        raise unknown("metric of these runs", metric, known)
     recipes = read_recipes(runs_dir, experiment)
     named = {Path(recipe.get("artifacts_dir", "artifacts")) for recipe in recipes.values()}
     folders = [artifacts_dir] if artifacts_dir else sorted(named)

@@ -42,7 +42,7 @@ def page(title: str, subtitle: str, sections: Iterable[Section], footer: str) ->
 <title>{escape(title)} · report</title>
 <link rel="icon" href="data:,">
 <style>
-{(HERE / "page.css").read_text()}</style>
+{(HERE / "page.css").read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the report</a>
@@ -57,7 +57,7 @@ def page(title: str, subtitle: str, sections: Iterable[Section], footer: str) ->
 </main>
 <footer>{escape(footer)}</footer>
 <script>
-{(HERE / "page.js").read_text()}</script>
+{(HERE / "page.js").read_text(encoding="utf-8")}</script>
 </body>
 </html>
 """

@@ -20,6 +20,8 @@ from datamodules.inits.scores import ScoreInit
 
 SUFFIXES = (".csv", ".parquet", ".npy", ".txt")
 VALUES = ("score", "cluster")
+LARGEST = 2**53  # whole number, up to which float64 holds them all
+DIGITS = 18  # of int64
 
 
 class TableInit(Init):
@@ -41,7 +43,7 @@ class TableInit(Init):
     ):
         if path is None:
             raise ValueError("needs --init.path, a .csv, .parquet, .npy or .txt file")
-        self.path = Path(path).expanduser()
+        self.path = _expanded(path)
         if self.path.suffix.lower() not in SUFFIXES:
             suffix = self.path.suffix
             raise ValueError(f"path must end in .csv, .parquet, .npy or .txt, not {suffix!r}")
@@ -93,6 +95,13 @@ class TableInit(Init):
         )
 
 
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for {path!r}") from error
+
+
 @dataclass(frozen=True)
 class Table:
     """What a file says. Without names and indices there is one value for each train sample."""
@@ -109,7 +118,10 @@ def read_table(path: Path) -> Table:
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
-            return _from_array(np.load(path, allow_pickle=False), path)
+            values = np.load(path, allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise ValueError("it is an archive of several arrays")
+            return _from_array(values, path)
         if suffix == ".txt":
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             return Table("list", names=[line.strip() for line in lines if line.strip()], words=True)
@@ -134,6 +146,10 @@ def _from_array(values: np.ndarray, path: Path) -> Table:
         )
     if values.dtype.kind == "f":
         return Table("score", values.astype(np.float64))
+    if values.max(initial=0) > LARGEST:
+        raise UserError(
+            f"{path} holds {values.max()}, which is too large for an index or a cluster"
+        )
     values = values.astype(np.int64)
     if len(np.unique(values)) < len(values):
         return Table("cluster", values)
@@ -142,6 +158,9 @@ def _from_array(values: np.ndarray, path: Path) -> Table:
 
 def _from_frame(frame: pd.DataFrame, path: Path) -> Table:
     frame = frame.rename(columns=lambda name: str(name).strip())
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"{path} has two columns {twice}; remove one of them")
     if not {"id", "index"} & set(frame.columns):
         found = ", ".join(frame.columns)
         raise UserError(f"{path} needs a column id or index; its columns are {found}")
@@ -163,7 +182,9 @@ def _from_frame(frame: pd.DataFrame, path: Path) -> Table:
 def _numbers(frame: pd.DataFrame, column: str, path: Path, whole: bool = False) -> np.ndarray:
     """A column as float64, or int64 where it must be `whole`; the first wrong value is named."""
     numbers = np.array([_number(value) for value in frame[column]], dtype=np.float64)
-    wrong = ~np.isfinite(numbers) | (whole & (np.floor(numbers) != numbers))
+    wrong = ~np.isfinite(numbers)
+    if whole:
+        wrong |= (np.floor(numbers) != numbers) | (np.abs(numbers) > LARGEST)
     if wrong.any():
         row = int(np.argmax(wrong))
         what = "whole numbers" if whole else "finite numbers"
@@ -218,12 +239,13 @@ def _find(names: list[str], ids: Sequence[str], path: Path, words: bool) -> np.n
     position = {name: index for index, name in enumerate(ids)}
     unknown = next((name for name in names if name not in position), None)
     if words and names and all(name.isascii() and name.isdigit() for name in names):
+        # A number of more digits is of no sample either.
         if any(name in position for name in names):
             raise UserError(
                 f"{path} holds numbers that could be ids or indices; give a .csv file with a "
                 "column id or index"
             )
-        return np.array([int(name) for name in names])
+        return np.array([int(name.lstrip("0")[:DIGITS] or 0) for name in names])
     if unknown is not None:
         raise UserError(
             f"{path} names {unknown!r}, which is not a train sample; ids are such as {ids[0]!r}"

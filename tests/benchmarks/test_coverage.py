@@ -65,13 +65,13 @@ def measure(name: str) -> None:
 def peak_from_here() -> float:
     """What this process holds now, in MiB; what the heap keeps of things freed is given back."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return peak()
 
 
 def peak() -> float:
     """The highest resident memory of this process, in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     status = dict(line.split(":", 1) for line in lines)
     return int(status["VmHWM"].split()[0]) / 1024
 
