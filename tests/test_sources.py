@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import images
+from datamodules import caching, images
 from datamodules.errors import UserError
 from datamodules.images import Images, load_images
 from datamodules.sources import (
@@ -148,11 +149,11 @@ def test_a_failed_cache_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert {p.suffix for p in kept} <= {".lock"}
 
 
-def test_two_hosts_whose_processes_have_one_number_make_whole_caches(
+def test_two_hosts_whose_locks_are_their_own_make_whole_caches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second starts while the first writes, and the first ends before it."""
-    write, inside = images._write_part, []
+    write, inside = caching._write_part, []
 
     def both(*given: Any) -> Any:
         if not inside:
@@ -160,7 +161,10 @@ def test_two_hosts_whose_processes_have_one_number_make_whole_caches(
             inside[0] = load_images(Digits(), tmp_path)
         return write(*given)
 
-    monkeypatch.setattr(images, "_write_part", both)
+    monkeypatch.setattr(caching, "_write_part", both)
+    for folder in ("digits", "other/digits"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(images, "locked", lambda _: nullcontext())
     first = load_images(Digits(), tmp_path)
     assert same_pixels(first, inside[0])
     assert same_pixels(first, load_images(Digits(), tmp_path / "other"))
