@@ -18,10 +18,12 @@ from pretext.timing import duration
 
 log = logging.getLogger("initial_pools")
 EVERY = 1.0  # seconds between refreshes: reading the loss waits for the device
+BEAT = 60.0  # seconds between lines, where there is no terminal
 
 
 class Display(pl.Callback):
-    """Cycle, epoch, loss, accuracy and time left, at most once a second.
+    """Cycle, epoch, loss, accuracy and time left: at most once a second on a terminal, elsewhere in
+    a line of the log once a minute.
 
     Args:
         plans: of all cycles, of which the first `done` are complete.
@@ -29,11 +31,11 @@ class Display(pl.Callback):
     """
 
     def __init__(self, plans: list[CyclePlan], done: int = 0, shown: bool = True):
-        self.console = Console()
+        self.console, self.shown = Console(), shown
         self.plans = plans
         self.total = sum(plan.weight for plan in plans[done:])
-        self.work, self.cycle, self.refreshed = 0.0, done, 0.0
-        self.started = time.monotonic()
+        self.work, self.cycle = 0.0, done
+        self.started = self.refreshed = time.monotonic()
         self._text = ""
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -41,7 +43,7 @@ class Display(pl.Callback):
             console=self.console,
             transient=True,
             auto_refresh=False,
-            disable=not (shown and self.console.is_terminal),
+            disable=not (shown and self.console.is_terminal),  # a line of the log instead
         )
         self._task = self._progress.add_task("", total=max(self.total, 1))
 
@@ -75,7 +77,7 @@ class Display(pl.Callback):
 
     def _refresh(self, trainer: pl.Trainer, stage: str) -> None:
         now = time.monotonic()
-        if self._progress.disable or now - self.refreshed < EVERY:
+        if not self.shown or now - self.refreshed < (BEAT if self._progress.disable else EVERY):
             return
         self.refreshed = now
         if trainer.training:
@@ -90,6 +92,9 @@ class Display(pl.Callback):
         text = f"cycle {self.cycle}/{len(self.plans) - 1}  {stage}  {self._text}"
         if left:
             text += f"  {duration(left)} left"
+        if self._progress.disable:
+            log.info(text)
+            return
         self._progress.update(self._task, description=text, completed=self.work)
         self._progress.refresh()
 
