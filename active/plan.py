@@ -66,11 +66,12 @@ def total(parts: Iterable[Passes]) -> Passes:
 def measure(
     classifier: Predictor, devices: Devices, shape: tuple[int, int, int], batch_size: int
 ) -> Speed:
-    """The speed of a classifier here, on a batch of random images of this (C, H, W)."""
+    """The speed of a classifier here, on a rank's share of a batch of random (C, H, W) images."""
     device = torch.device(devices.kind)
     classifier = classifier.to(device)
-    images = torch.randn(batch_size, *shape, device=device)
-    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    share = max(2, batch_size // devices.world_size)  # batch norm cannot train on one
+    images = torch.randn(share, *shape, device=device)
+    labels = torch.zeros(share, dtype=torch.long, device=device)
     if devices.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
         classifier.to(memory_format=torch.channels_last)
@@ -84,6 +85,5 @@ def measure(
         with torch.inference_mode(), devices.autocast():
             classifier(images)
 
-    return Speed(
-        best_seconds(train, device) / batch_size, best_seconds(forward, device) / batch_size
-    )
+    seconds = best_seconds(train, device), best_seconds(forward, device)
+    return Speed(*(each / share / devices.speedup for each in seconds))

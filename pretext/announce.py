@@ -34,7 +34,7 @@ def expected_seconds(stage: Stage) -> float:
             loss = module.loss(datamodule.view(pixels, indices, 0))
         loss.backward()
 
-    seconds = best_seconds(step, device, steps=2) / min(SAMPLE, len(images))
+    seconds = best_seconds(step, device, steps=2) / min(SAMPLE, len(images)) / devices.speedup
     return seconds * datamodule.num_steps * datamodule.batch_size * stage.epochs
 
 

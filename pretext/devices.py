@@ -122,6 +122,11 @@ class Devices:
         """
         return self.width % 16 == 0 and (self.kind == "cpu" or self.precision != FULL)
 
+    @property
+    def speedup(self) -> int:
+        """How many times as fast as one all devices are, at best: ranks on a CPU share cores."""
+        return 1 if self.kind == "cpu" else self.world_size
+
     def autocast(self) -> torch.autocast:
         """The precision of a Trainer's steps, for steps without one."""
         half = torch.float16 if self.precision.startswith("16") else torch.bfloat16

@@ -71,3 +71,29 @@ def test_processes_on_cpus_send_batch_norms_statistics() -> None:
 def test_a_step_without_a_trainer_has_its_precision(precision: str, dtype: torch.dtype) -> None:
     with Devices(accelerator="cpu", threads=1, precision=precision).autocast():
         assert torch.nn.Linear(3, 3)(torch.ones(1, 3)).dtype == dtype
+
+
+@pytest.mark.parametrize(("kind", "times"), [("cpu", 1), ("cuda", 4)])
+def test_estimates_are_of_all_devices(
+    kind: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank takes its share of a batch; on GPUs all take theirs at the same time."""
+    from active import plan
+    from active.classifier import Classifier
+
+    devices, sizes = Devices(accelerator="cpu", devices=4, strategy="ddp", threads=1), []
+    classifier = Classifier(10, 1, width=16)
+    classifier.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+
+    def second(step: Any, device: torch.device) -> float:
+        step()
+        return 1.0
+
+    monkeypatch.setattr(plan, "best_seconds", second)
+    monkeypatch.setattr(Devices, "speedup", property(lambda self: times))
+    assert devices.world_size == 4
+    assert plan.measure(classifier, devices, (1, 8, 8), 32) == (1 / 8 / times, 1 / 8 / times)
+    assert sizes == [8, 8]
+    monkeypatch.undo()
+    devices.kind = kind
+    assert devices.speedup == times
