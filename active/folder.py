@@ -25,6 +25,10 @@ from datamodules.files import save_atomic, sha256, write_atomic, write_table
 CONFIG, CHECKPOINT = "config.yaml", "model.ckpt"
 
 
+def damaged(file: Path) -> UserError:
+    return UserError(f"{file} is damaged; restore it, or delete the run's folder")
+
+
 class RunFolder:
     """`config.yaml`, `validation.parquet`, `cycles.jsonl`, `cycle_<c>/...` of one run.
 
@@ -72,7 +76,7 @@ class RunFolder:
             stored = known.pop("environment")
             known.pop("made", None)
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error
+            raise damaged(file) from error
         self._compare(known, config)
         self._compare(stored, stored if environment is None else environment)
 
@@ -162,7 +166,7 @@ class RunFolder:
             table = pq.read_table(file)
             return table["index"].to_numpy(), float(table.schema.metadata[b"seconds"])
         except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-            raise UserError(f"{file} is damaged; restore it, or delete the run's folder") from error
+            raise damaged(file) from error
 
     def write_label_list(self, ids: list[str]) -> Path:
         """`label_first.csv`: the files to label first, in order."""

@@ -13,9 +13,8 @@ import pandas as pd
 import yaml
 
 from active.columns import PARTS
-from active.folder import CONFIG
+from active.folder import CONFIG, damaged
 from active.results import run_files
-from datamodules.errors import UserError
 from pretext.artifacts import RECORD, Artifact, DamagedArtifact
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster
@@ -86,18 +85,14 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise _damaged(file) from error
+        raise damaged(file) from error
 
 
 def _load(file: Path, text: str) -> dict[str, Any]:
     try:
         content = yaml.load(text, Loader) or {}
     except yaml.YAMLError as error:
-        raise _damaged(file) from error
+        raise damaged(file) from error
     if not isinstance(content, dict):
-        raise _damaged(file)
+        raise damaged(file)
     return content
-
-
-def _damaged(file: Path) -> UserError:
-    return UserError(f"{file} is damaged; restore it, or delete the run's folder")
