@@ -27,6 +27,7 @@ PURE = {
     "active/badge.py", "active/bayesian.py", "active/calibration.py",
     "active/classes.py", "active/columns.py",
     "active/efficiency.py", "active/estimate.py", "active/logistic.py",
+    "active/penalized_loss.py", "active/quasi_newton.py",
     "active/pairing.py", "active/pool_report.py", "active/ranking.py", "active/verdict.py",
     "datamodules/color.py",
     "datamodules/coverage.py", "datamodules/distances.py", "datamodules/draws.py",
