@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from active.heads import Heads, heads_of, pays
 from datamodules.distances import BLOCK, block_rows
 from datamodules.fronts import check_budget
 
@@ -31,11 +32,14 @@ def badge(logits: Tensor, features: Tensor, budget: int, generator: np.random.Ge
     bounds, and each accepted by the share that its own, in float64, is of it: the same
     distribution, and one pass over all samples for hundreds of choices instead of for each.
 
-    Time: budget N (C + D) as float32 matrix products. Memory: a few numbers a sample and N C in
-    float64.
+    Time: budget N (C + D) as float32 matrix products; where many are chosen of features that lie
+    near a few directions, the rough distances are those of their leading components, and D that of
+    these. Memory: a few numbers a sample, N C in float64, and these components.
     """
     check_budget(features, budget, None)
     gradients = Gradients(logits, features)
+    if pays(len(features), features.shape[1], budget):
+        gradients.use_heads()
     largest = (gradients.norms == gradients.norms.max()).nonzero()[:, 0]
     chosen = new = largest[[int(generator.integers(len(largest)))]]
     bounds = torch.full_like(gradients.norms, torch.inf)
@@ -119,6 +123,22 @@ class Points(NamedTuple):
     norms: Tensor  # (n,)
 
 
+class Directions(NamedTuple):
+    """Of samples' gradients, in float32."""
+
+    a: Tensor  # (n, C) at unit length
+    h: Tensor  # (n, D) at unit length, or (n, r) the leading components
+    tails: Tensor | None  # (n, 1) norms of what these leave
+
+    def cosines(self, others: Directions) -> Tensor:
+        """(n, m) between the gradients, or as little as they can be."""
+        across, along = self.a @ others.a.T, self.h @ others.h.T
+        along.mul_(across)
+        if self.tails is not None and others.tails is not None:
+            along.addcmul_(across.abs_(), self.tails @ others.tails.T, value=-1)
+        return along
+
+
 class Gradients:
     """The points g_i = a_i (x) h_i in C x D dimensions, which are never formed."""
 
@@ -133,31 +153,39 @@ class Gradients:
         self.roots = self._lengths.prod(dim=0)
         self.norms = self.roots.square()
         assert bool(self.norms.isfinite().all()), "logits or features that are not finite"
+        self._heads: Heads | None = None
 
     def at(self, rows: Tensor | slice) -> Points:
         return Points(self._a[rows], self._h[rows].double(), self.norms[rows])
+
+    def use_heads(self) -> None:
+        """From now on bounds are found by leading components, if a few are enough."""
+        self._heads = heads_of(lambda rows: self._unit(rows, self._h[rows], 1), len(self.norms))
 
     def bounds_to_nearest(self, positions: Tensor) -> Tensor:
         """(N,) upper bounds of `squared_to_nearest`, of which float32 can be this far off."""
         unit = 2.0**-24 if torch.get_float32_matmul_precision() == "highest" else 2.0**-8
         slack = (self._a.shape[1] + self._h.shape[1] + 16) * unit
-        a, h = (rows.T for rows in self._directions(positions))
         norms, twice, bounds = self.norms[positions], -2 * self.roots[positions], []
+        chosen = self._directions(positions)
         for rows in self._blocks(positions):
-            x = self._directions(rows)
-            with torch.autocast(h.device.type, enabled=False):
-                cosines = (x[1] @ h).mul_(x[0] @ a).sub_(slack)
+            with torch.autocast(norms.device.type, enabled=False):
+                cosines = self._directions(rows).cosines(chosen).sub_(slack)
             nearest = torch.addcmul(norms, self.roots[rows, None] * cosines, twice).amin(dim=1)
             bounds.append(nearest.add_(self.norms[rows]).clamp_(min=0))
         return torch.cat(bounds)
 
-    def _directions(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Of a and of h, at unit length in float32; zero where they are."""
-        inverse, h = self._lengths[:, rows, None].reciprocal(), self._h[rows]
-        h = h.to(torch.promote_types(h.dtype, torch.float32))
-        pairs = (self._a[rows], inverse[0]), (h, inverse[1].to(h.dtype))
-        a, h = ((x * scale.nan_to_num(posinf=0)).float() for x, scale in pairs)
-        return a, h
+    def _directions(self, rows: Tensor | slice) -> Directions:
+        a = self._unit(rows, self._a[rows], 0)
+        if self._heads is None:
+            return Directions(a, self._unit(rows, self._h[rows], 1), None)
+        return Directions(a, self._heads.rows[rows], self._heads.tails[rows])
+
+    def _unit(self, rows: Tensor | slice, vectors: Tensor, which: int) -> Tensor:
+        """a's (0) or h's (1) at unit length in float32; zero where they are."""
+        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        inverse = self._lengths[which, rows, None].reciprocal().to(vectors.dtype)
+        return (vectors * inverse.nan_to_num(posinf=0)).float()
 
     def _blocks(self, positions: Tensor) -> list[slice]:
         size = block_rows(positions)

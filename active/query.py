@@ -155,7 +155,7 @@ class Query(pl.Callback):
             if len(pool) == len(seen):
                 return columns
             rows = torch.searchsorted(seen, torch.from_numpy(pool).to(seen.device))
-            return {name: column[rows] for name, column in columns.items()}
+            return {name: column.index_select(0, rows) for name, column in columns.items()}
 
         labeled, validation = pools.labeled, np.sort(pools.validation)
         truth = None

@@ -111,6 +111,63 @@ def test_bounds_are_upper_bounds_at_any_scale(precision: str, scale: float, gap:
     assert bounds.isfinite().all()
 
 
+def low_rank(num: int = 600, size: int = 160) -> tuple[Tensor, Tensor]:
+    """Logits and rectified features near a few directions, some of them zero."""
+    rng = torch.Generator().manual_seed(0)
+    mixing = torch.randn(20, size, generator=rng) / torch.arange(1, 21)[:, None]
+    features = (torch.randn(num, 20, generator=rng) @ mixing).relu()
+    features += 0.02 * torch.randn(num, size, generator=rng)
+    features[::50] = 0
+    return 4 * features @ torch.randn(size, 6, generator=rng) / size**0.5, features
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_bounds_by_leading_components(dtype: torch.dtype) -> None:
+    """Never below the distance, and near it; in the opposite direction too (a negative cosine)."""
+    logits, features = low_rank()
+    features = features.to(dtype)
+    gradients = Gradients(logits, features)
+    gradients.use_heads()
+    heads = gradients._heads
+    assert heads is not None
+    assert heads.rows.shape == (600, 32)
+    assert heads.tails.max() < 0.5
+    some = torch.arange(3, 600, 5)
+    bounds, exact = gradients.bounds_to_nearest(some), gradients.squared_to_nearest(some)
+    assert (bounds >= exact).all()
+    others = torch.ones(600, dtype=torch.bool)
+    others[some] = False
+    assert float((bounds / exact)[others & (exact > 0)].median()) < 1.1
+    unit = gradients._unit(slice(None), features, 1)
+    rest = (unit @ unit.T - heads.rows @ heads.rows.T).abs()
+    assert (rest <= heads.tails @ heads.tails.T + 1e-6).all()
+
+
+def test_no_components_of_features_without_directions() -> None:
+    features = torch.randn(600, 160, generator=torch.Generator().manual_seed(0))
+    gradients = Gradients(features[:, :6], features)
+    gradients.use_heads()
+    assert gradients._heads is None
+    nothing = Gradients(torch.zeros(20, 3), torch.zeros(20, 160))
+    nothing.use_heads()
+    assert not nothing.bounds_to_nearest(torch.tensor([0])).max() > 0
+
+
+def test_components_are_used_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    used, plain = [], Gradients.use_heads
+
+    def spy(self: Gradients) -> None:
+        used.append(1)
+        plain(self)
+
+    monkeypatch.setattr(Gradients, "use_heads", spy)
+    logits, features = low_rank(num=6000)
+    check(badge(logits, features, 20, np.random.default_rng(0)), 20, 6000)
+    assert not used
+    check(badge(logits, features, 400, np.random.default_rng(0)), 400, 6000)
+    assert used
+
+
 @pytest.mark.parametrize("looser", [1.0, 3.0])
 @pytest.mark.parametrize("proposals", [1, 2, 3, 256])
 def test_orders_of_choice_are_as_probable_as_in_the_plain_loop(

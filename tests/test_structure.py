@@ -26,7 +26,7 @@ PURE = {
     "active/acquisition.py", "active/averages.py", "active/embedding.py", "active/overlap.py",
     "active/badge.py", "active/bayesian.py", "active/calibration.py",
     "active/classes.py", "active/columns.py",
-    "active/efficiency.py", "active/estimate.py", "active/logistic.py",
+    "active/efficiency.py", "active/estimate.py", "active/heads.py", "active/logistic.py",
     "active/penalized_loss.py", "active/quasi_newton.py",
     "active/pairing.py", "active/pool_report.py", "active/ranking.py", "active/verdict.py",
     "datamodules/color.py",
