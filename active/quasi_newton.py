@@ -34,7 +34,7 @@ class _Point(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    step: Tensor
+    step: Tensor  # (CD,)
     change: Tensor  # of the gradient
     curvature: float  # their product
 
@@ -95,18 +95,19 @@ class Search:
 
     def _remember(self, step: Tensor, change: Tensor, curvature: float) -> None:
         if curvature > 0:  # but for rounding
-            self.pairs.append(_Pair(step, change, curvature))
+            self.pairs.append(_Pair(step.flatten(), change.flatten(), curvature))
 
     def _newton(self, gradient: Tensor) -> Tensor:
         """Nearly the inverse Hessian times the gradient."""
-        rest, shares = gradient.clone(), []
+        rest, products = gradient.flatten(), []  # a view, which is not written to
         for step, change, curvature in reversed(self.pairs):
-            shares.append((step * rest).sum() / curvature)
-            rest.addcmul_(change, shares[-1], value=-1)
-        result = self.blocks.solve(rest)
+            products.append(step.dot(rest))
+            rest = torch.addcmul(rest, change, products[-1], value=-1 / curvature)
+        result = self.blocks.solve(rest.view_as(gradient)).flatten()
         for step, change, curvature in self.pairs:
-            result.addcmul_(step, shares.pop() - (change * result).sum() / curvature)
-        return result
+            missing = products.pop() - change.dot(result)
+            result.addcmul_(step, missing, value=1 / curvature)
+        return result.view_as(gradient)
 
 
 class Blocks:
