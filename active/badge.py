@@ -160,7 +160,8 @@ class Gradients:
 
     def use_heads(self) -> None:
         """From now on bounds are found by leading components, if a few are enough."""
-        self._heads = heads_of(lambda rows: self._unit(rows, self._h[rows], 1), len(self.norms))
+        with torch.autocast(self.norms.device.type, enabled=False):
+            self._heads = heads_of(lambda rows: self._unit(rows, self._h[rows], 1), len(self.norms))
 
     def bounds_to_nearest(self, positions: Tensor) -> Tensor:
         """(N,) upper bounds of `squared_to_nearest`, of which float32 can be this far off."""

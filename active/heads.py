@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.distances import BLOCK
+from datamodules.distances import block_rows
 
 SAMPLE = 2048  # vectors of which the components are found
 FEWEST = 32  # components; or twice, four times as many, to a quarter of the coordinates
@@ -39,10 +39,10 @@ def heads_of(unit: Callable[[slice], Tensor], count: int) -> Heads | None:
     basis = _basis(unit(slice(0, count, max(1, count // SAMPLE))))
     if basis is None:
         return None
-    heads, tails = [], []
+    heads, tails, size = [], [], block_rows(basis.T)
     rounding = 4 * (len(basis) + 16) * 2.0**-24
-    for start in range(0, count, BLOCK):
-        vectors = unit(slice(start, start + BLOCK))
+    for start in range(0, count, size):
+        vectors = unit(slice(start, start + size))
         heads.append(vectors @ basis)
         rest = vectors.square().sum(dim=1) - heads[-1].square().sum(dim=1)
         tails.append(rest.clamp_(min=0).add_(rounding).sqrt_())

@@ -127,7 +127,8 @@ def test_bounds_by_leading_components(dtype: torch.dtype) -> None:
     logits, features = low_rank()
     features = features.to(dtype)
     gradients = Gradients(logits, features)
-    gradients.use_heads()
+    with torch.autocast("cpu", torch.bfloat16):
+        gradients.use_heads()
     heads = gradients._heads
     assert heads is not None
     assert heads.rows.shape == (600, 32)
