@@ -10,6 +10,7 @@ from PIL import Image
 
 SHEET = 8  # images along each side of the contact sheet
 SMALLEST = 48  # pixels of an image on it: digits of 8 pixels are enlarged
+LARGEST = 96  # pixels, from twice which on images are reduced: a report holds a sheet of each arm
 
 
 def describe_pool(
@@ -81,6 +82,7 @@ def contact_sheet(images: np.ndarray) -> np.ndarray:
     images = images[: SHEET * SHEET]
     if images.shape[1] == 1:
         images = images.repeat(3, axis=1)
+    images = _reduced(images, max(1, images.shape[2] // LARGEST))
     zoom = max(1, -(-SMALLEST // images.shape[2]))
     images = images.repeat(zoom, axis=2).repeat(zoom, axis=3)
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=255)
@@ -89,6 +91,14 @@ def contact_sheet(images: np.ndarray) -> np.ndarray:
     grid = np.concatenate([padded, blank]).reshape(rows, SHEET, *padded.shape[1:])
     height, width = padded.shape[2:]
     return grid.transpose(0, 3, 1, 4, 2).reshape(rows * height, SHEET * width, 3)
+
+
+def _reduced(images: np.ndarray, times: int) -> np.ndarray:
+    """(n, C, H, W) with the mean of each `times` x `times` pixels; what is left over is cut off."""
+    n, channels, height, width = (*images.shape[:2], *(side // times for side in images.shape[2:]))
+    cut = images[:, :, : height * times, : width * times]
+    cells = cut.reshape(n, channels, height, times, width, times)
+    return cells.mean(axis=(3, 5), dtype=np.float32).round().astype(np.uint8)
 
 
 def png(pixels: np.ndarray) -> bytes:
