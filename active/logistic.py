@@ -14,7 +14,7 @@ from datamodules.distances import where_exact
 
 TOLERANCE = 1e-5  # of the gradient, times c below 1; the penalty makes it the order of what is left
 ROUGH = 1e-3  # of an exact gradient, to which float32 goes before the next one
-ROUNDS = 50  # of float32, at most; 3 or 4 are usual
+ROUNDS = 200  # of float32, at most; 3 or 4 are usual, dozens where steps overflow it
 
 
 def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, c: float) -> Tensor:

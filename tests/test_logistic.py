@@ -99,6 +99,15 @@ def test_the_optimum_is_reached_on_correlated_features(
     assert len(evaluated) <= (most if room > 1 else 4 * most)
 
 
+@pytest.mark.parametrize("c", [1.0, 1e4])
+def test_many_classes_with_few_samples(c: float) -> None:
+    """The first steps are so long that float32's exponentials overflow."""
+    features, labels = correlated()
+    features, labels = features[:40], torch.arange(40)
+    ours = fit_logistic(features, labels, 500, c)
+    assert float(slope(ours, features, labels, c).norm()) < 1e-3
+
+
 @pytest.mark.parametrize("size", [1e-7, 1e-3, 1.0])
 @pytest.mark.parametrize("c", [1.0, 1e3])  # at whose optimum most samples are certain
 def test_changes_are_those_of_exact_points(size: float, c: float) -> None:
